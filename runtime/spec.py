@@ -1,0 +1,117 @@
+"""How a frame becomes a tensor and a tensor becomes results; stored in every bundle and obeyed everywhere."""
+
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Positive = Annotated[int, Field(gt=0)]
+SizeHW = tuple[Positive, Positive]
+DType = Literal["float32", "float16", "float64", "uint8", "int8", "int32", "int64", "bool"]
+Resize = Literal["letterbox", "letterbox_top_left", "stretch"]
+Task = Literal["detect", "instance", "semantic", "panoptic", "prompted"]
+
+
+class Strict(BaseModel):
+    """Frozen data at a file border: an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TensorSpec(Strict):
+    """Name, shape and element type of one graph input or output; a dynamic dimension is its name or -1."""
+
+    name: str
+    shape: tuple[int | str, ...]
+    dtype: DType
+
+
+class PreprocessSpec(Strict):
+    """A BGR uint8 image becomes an input tensor: resize, colour order, then (pixel * scale - mean) / std, layout, dtype.
+
+    `mean` and `std` have one value per channel in the order of `color`, in units after `scale`.
+    `letterbox` centres the image, `letterbox_top_left` puts it into the corner; both keep the aspect ratio.
+    """
+
+    size_hw: SizeHW
+    resize: Resize = "letterbox"
+    pad_value: Annotated[int, Field(ge=0, le=255)] = 114
+    color: Literal["bgr", "rgb", "gray"] = "rgb"
+    scale: float = 1.0
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    layout: Literal["nchw", "nhwc"] = "nchw"
+    dtype: Literal["float32", "float16", "uint8"] = "float32"
+    interpolation: Literal["linear", "nearest", "area", "cubic"] = "linear"
+
+    @property
+    def channels(self) -> int:
+        return 1 if self.color == "gray" else 3
+
+    @property
+    def tensor_shape(self) -> tuple[int, int, int, int]:
+        """The input shape for one image."""
+        h, w = self.size_hw
+        return (1, self.channels, h, w) if self.layout == "nchw" else (1, h, w, self.channels)
+
+    @model_validator(mode="after")
+    def _per_channel_values_fit(self) -> "PreprocessSpec":
+        for name in ("mean", "std"):
+            if len(getattr(self, name)) != self.channels:
+                raise ValueError(f"{name} has {len(getattr(self, name))} values, color '{self.color}' has {self.channels}")
+        if not all(np.isfinite([*self.mean, *self.std, self.scale])) or 0.0 in self.std or self.scale == 0.0:
+            raise ValueError("scale, mean and std must be finite, and scale and std not zero")
+        if self.dtype == "uint8" and (self.scale, set(self.mean), set(self.std)) != (1.0, {0.0}, {1.0}):
+            raise ValueError("dtype uint8 allows no scale, mean or std: put them into the graph")
+        return self
+
+
+class HeadSpec(Strict):
+    """Which head decodes the outputs (a file of `runtime/heads`), and which graph output plays which role.
+
+    `outputs` maps the roles of that head ("boxes", "scores", ...) to names of graph outputs.
+    `boxes` says what box coordinates mean: pixels of the input tensor, or fractions of it.
+    """
+
+    kind: str
+    outputs: dict[str, str]
+    boxes: Literal["xyxy_pixels", "xyxy_unit", "cxcywh_pixels", "cxcywh_unit"] = "xyxy_pixels"
+
+
+class PostprocessSpec(Strict):
+    """Defaults of decoding; the command line may override them, and reports record what was used.
+
+    `multi_label` lets one box carry every class above the threshold, as COCO evaluation wants it.
+    """
+
+    conf_threshold: Annotated[float, Field(ge=0, le=1)] = 0.25
+    iou_threshold: Annotated[float, Field(ge=0, le=1)] = 0.65
+    max_detections: Positive = 100
+    nms: str = "hard"
+    class_agnostic: bool = False
+    multi_label: bool = True
+
+
+class ModelSpec(Strict):
+    """All that the runtime knows of a network. `category_ids` are the data set's ids of the labels, where they differ
+    from 0, 1, 2, ... (COCO: 1..90 with gaps)."""
+
+    name: Annotated[str, Field(min_length=1)]
+    task: Task
+    labels: Annotated[tuple[str, ...], Field(min_length=1)]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    preprocess: PreprocessSpec
+    head: HeadSpec
+    postprocess: PostprocessSpec = PostprocessSpec()
+    category_ids: tuple[int, ...] | None = None
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> "ModelSpec":
+        if self.category_ids is not None and len(self.category_ids) != len(self.labels):
+            raise ValueError(f"{len(self.category_ids)} category ids for {len(self.labels)} labels")
+        known = {tensor.name for tensor in self.outputs}
+        unknown = sorted(set(self.head.outputs.values()) - known)
+        if unknown:
+            raise ValueError(f"the head reads {unknown}, the graph gives {sorted(known)}")
+        return self
