@@ -1,0 +1,81 @@
+"""`edgewright <verb>`: every file of pipeline/commands is a verb and is imported only when it is called."""
+
+import logging
+import os
+import sys
+from typing import Any
+
+import click
+
+from edgewright.runtime import plugins
+from edgewright.runtime.errors import EdgeError, UsageError
+
+_COMMANDS = "edgewright.pipeline.commands"
+
+
+class VerbGroup(click.Group):
+    """A click group whose commands are the modules of pipeline/commands."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name.replace("_", "-") for name in plugins.names(_COMMANDS)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        module = cmd_name.replace("-", "_")
+        if module not in plugins.names(_COMMANDS):
+            return None
+        command: click.Command = plugins.load(_COMMANDS, module).command
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        known = self.list_commands(ctx)
+        if args and not args[0].startswith("-") and args[0] not in known:
+            raise UsageError(
+                f"there is no verb '{args[0]}'{plugins.suggestion(args[0], known)}; the verbs are: {', '.join(known)}"
+            )
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="edgewright", message="edgewright %(version)s")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def edgewright(debug: bool) -> None:
+    """Take trained detectors and segmenters to devices, and keep them honest there."""
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s: %(message)s")
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run one verb and exit: 0 done, 1 gate or parity failed, 2 misuse, 3 device failed, 130 interrupted."""
+    words = sys.argv[1:] if args is None else args
+    try:
+        status: Any = edgewright.main(args=words, prog_name="edgewright", standalone_mode=False)
+    except EdgeError as err:
+        if "--debug" in words:
+            raise
+        _fail(str(err), err.exit_status)
+    except click.exceptions.Abort:
+        _fail("interrupted", 130)
+    except click.ClickException as err:
+        _fail_usage(err)
+    except BrokenPipeError:
+        # The reader of stdout went away (`| head`); point stdout elsewhere so that the interpreter's flush stays silent.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    else:
+        sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail_usage(err: click.ClickException) -> None:
+    hint = ""
+    if isinstance(err, click.UsageError) and err.ctx is not None:
+        hint = f" (see: {err.ctx.command_path} --help)"
+    message = err.format_message()
+    _fail(f"{message[:1].lower()}{message[1:]}{hint}", err.exit_code)
+
+
+def _fail(sentence: str, status: int) -> None:
+    click.echo(f"error: {sentence}", err=True)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""Files and folders appear complete or not at all: they are written under a temporary name and renamed."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edgewright.runtime.errors import UsageError
+
+
+@contextmanager
+def atomic_file(path: Path | str) -> Iterator[Path]:
+    """A temporary path beside `path` to write to; it becomes `path` when the block ends well, else it is removed.
+
+    The temporary name keeps the suffix, since writers choose the format by it.
+    """
+    target = Path(path)
+    temporary = _beside(target, make=lambda prefix, folder: _touch(prefix, folder, target.suffix))
+    try:
+        yield temporary
+        _sync(temporary)
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path | str, *, replace: bool = False) -> Iterator[Path]:
+    """A temporary folder beside `path` that becomes `path` when the block ends well, else it is removed.
+
+    An existing folder is replaced only with `replace`; UsageError otherwise.
+    """
+    target = Path(path)
+    if target.exists() and not replace:
+        raise UsageError(f"{target} exists already; choose another name, or pass --force to replace it")
+    temporary = _beside(target, make=lambda prefix, folder: Path(tempfile.mkdtemp(prefix=prefix, dir=folder)))
+    temporary.chmod(0o777 & ~_umask())
+    try:
+        yield temporary
+        _swap(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _beside(target: Path, make: Callable[[str, Path], Path]) -> Path:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return make(f".{target.stem}.", target.parent)
+    except OSError as err:
+        raise UsageError(f"cannot write {target}: {err.strerror or err}; check the folder and its permissions") from err
+
+
+def _touch(prefix: str, folder: Path, suffix: str) -> Path:
+    handle, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=folder)
+    os.close(handle)
+    os.chmod(name, 0o666 & ~_umask())
+    return Path(name)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as handle:
+        os.fsync(handle.fileno())
+
+
+def _swap(temporary: Path, target: Path) -> None:
+    if not target.exists():
+        os.rename(temporary, target)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+    os.rename(target, old / "was")
+    try:
+        os.rename(temporary, target)
+    except OSError:
+        os.rename(old / "was", target)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
