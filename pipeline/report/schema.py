@@ -79,7 +79,9 @@ def load_report(path: str | Path) -> Report:
     """The report in the JSON file `path`; DataError when it is missing, damaged, newer, or no report."""
     content = _read_json(Path(path))
     if not isinstance(content, dict) or "measurements" not in content:
-        raise DataError(f"{path}: this is not an Edgewright report; make one with 'edgewright evaluate ... --json FILE'")
+        raise DataError(
+            f"{path}: this is not an Edgewright report; make one with 'edgewright evaluate ... --json FILE'"
+        )
     version = content.get("format")
     if not isinstance(version, int) or version > FORMAT:
         raise DataError(f"{path}: report format {version!r}, this version reads up to {FORMAT}; update edgewright")
@@ -107,7 +109,9 @@ def utc_now() -> str:
 
 
 def _merge_two(a: Report, b: Report) -> Report:
-    for field, one, other in zip(BundleIdentity.model_fields, *(tuple(dict(r.bundle).values()) for r in (a, b)), strict=True):
+    for field, one, other in zip(
+        BundleIdentity.model_fields, *(tuple(dict(r.bundle).values()) for r in (a, b)), strict=True
+    ):
         if one != other:
             raise _conflict(f"bundle.{field}", one, other)
     if a.data and b.data and a.data.digest != b.data.digest:
@@ -138,7 +142,9 @@ def _software_notes(a: Mapping[str, str], b: Mapping[str, str]) -> list[str]:
 
 
 def _conflict(field: str, one: object, other: object) -> DataError:
-    return DataError(f"reports do not fit together: {field} is {one!r} in one and {other!r} in another; measure the same thing")
+    return DataError(
+        f"reports do not fit together: {field} is {one!r} in one and {other!r} in another; measure the same thing"
+    )
 
 
 def _read_json(path: Path) -> JsonValue:
