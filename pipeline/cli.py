@@ -60,6 +60,10 @@ def main(args: list[str] | None = None) -> None:
         # The reader of stdout went away (`| head`); point stdout elsewhere so that the interpreter's flush stays silent.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except Exception as err:
+        if "--debug" in words:
+            raise
+        _fail(f"unexpected {type(err).__name__}: {err}; run `edgewright --debug ...` for the traceback and report it", 3)
     else:
         sys.exit(status if isinstance(status, int) else 0)
 

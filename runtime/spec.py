@@ -90,6 +90,8 @@ class PostprocessSpec(Strict):
     nms: str = "hard"
     class_agnostic: bool = False
     multi_label: bool = True
+    # More candidates than this are cut to the best before NMS: a guard for the live loop against a threshold near zero.
+    max_candidates: Positive = 30_000
 
 
 class ModelSpec(Strict):

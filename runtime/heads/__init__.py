@@ -1,0 +1,55 @@
+"""Heads turn the outputs of a graph into results; the runtime knows heads, never families.
+
+A head is one file with `ROLES` (the output roles that a HeadSpec of this kind must name), `TASKS`, and
+`decode(outputs by role, spec, placement, settings) -> Result`.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from edgewright.runtime import plugins
+from edgewright.runtime.errors import BackendError, BundleError
+from edgewright.runtime.geometry import Placement, to_xyxy
+from edgewright.runtime.results import Boxes, Result
+from edgewright.runtime.spec import HeadSpec, ModelSpec, PostprocessSpec
+
+Outputs = Mapping[str, npt.NDArray[Any]]
+
+
+class Decode(Protocol):
+    def __call__(self, outputs: Outputs, spec: ModelSpec, placement: Placement, settings: PostprocessSpec) -> Result: ...
+
+
+def load_head(spec: ModelSpec) -> Decode:
+    """The decode function of the head that `spec` names; BundleError when its output roles do not fit."""
+    module = plugins.load(__name__, spec.head.kind)
+    missing = sorted(set(module.ROLES) - set(spec.head.outputs))
+    unknown = sorted(set(spec.head.outputs) - set(module.ROLES) - set(getattr(module, "OPTIONAL_ROLES", ())))
+    if missing or unknown:
+        raise BundleError(
+            f"a {spec.head.kind} head wants the outputs {sorted(module.ROLES)}, the manifest names {sorted(spec.head.outputs)}; "
+            "export the bundle again"
+        )
+    decode: Decode = module.decode
+    return decode
+
+
+def boxes_to_pixels(boxes: npt.NDArray[Any], head: HeadSpec, size_hw: tuple[int, int]) -> Boxes:
+    """Boxes (N, 4) in the head's format → x1 y1 x2 y2 float32 in pixels of the input tensor of `size_hw`."""
+    pixels = np.asarray(boxes, np.float32)
+    if head.boxes.endswith("_unit"):
+        h, w = size_hw
+        pixels = pixels * np.array([w, h, w, h], np.float32)
+    return to_xyxy(pixels) if head.boxes.startswith("cxcywh") else pixels
+
+
+def check_finite(values: npt.NDArray[Any], role: str) -> None:
+    """BackendError when `values` hold NaN or infinity: better than a detector that silently sees nothing."""
+    if values.size and not np.isfinite(values.max() - values.min()):
+        raise BackendError(
+            f"the network's output '{role}' holds NaN or infinity; the precision overflows or the input is damaged: "
+            "try --precision fp32, then `edgewright verify`"
+        )

@@ -1,0 +1,90 @@
+"""ONNX Runtime on the CPU: the reference everywhere."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy.typing as npt
+import onnxruntime
+
+from edgewright.runtime.backends import BackendOptions, Setting, Tensors, check_feeds
+from edgewright.runtime.cpu import usable_cores
+from edgewright.runtime.errors import BackendError
+from edgewright.runtime.spec import DType, TensorSpec
+
+_DTYPES: dict[str, DType] = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(uint8)": "uint8",
+    "tensor(int8)": "int8",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(bool)": "bool",
+}
+
+
+def open_backend(path: Path, options: BackendOptions) -> "OrtBackend":
+    """The ONNX file `path` in ONNX Runtime's CPU provider."""
+    return OrtBackend(path, options)
+
+
+class OrtBackend:
+    """An InferenceSession on the CPU provider with every setting that matters set explicitly."""
+
+    def __init__(self, path: Path, options: BackendOptions) -> None:
+        threads = options.threads or usable_cores()
+        # Spinning threads of ONNX Runtime take the cores that OpenVINO works on in the same process.
+        spinning = "openvino" not in sys.modules
+        config = onnxruntime.SessionOptions()
+        config.intra_op_num_threads = threads
+        config.inter_op_num_threads = 1
+        config.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        config.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        config.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
+        config.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), config, providers=["CPUExecutionProvider"])
+        except Exception as err:  # onnxruntime's exceptions share no base class below Exception
+            raise BackendError(f"ONNX Runtime cannot load {path}: {_first_line(err)}; export the bundle again") from err
+        self.inputs = tuple(_spec(tensor, path) for tensor in self._session.get_inputs())
+        self.outputs = tuple(_spec(tensor, path) for tensor in self._session.get_outputs())
+        self._names = [tensor.name for tensor in self.outputs]
+        self.settings: Mapping[str, Setting] = {
+            "engine": "onnxruntime",
+            "engine_version": onnxruntime.__version__,
+            "provider": self._session.get_providers()[0],
+            "threads": threads,
+            "spinning": spinning,
+            "executed_precision": options.precision,
+        }
+
+    def infer(self, feeds: Tensors) -> dict[str, npt.NDArray[Any]]:
+        check_feeds(feeds, self.inputs)
+        try:
+            outputs = self._session.run(self._names, dict(feeds))
+        except Exception as err:  # see above
+            raise BackendError(f"ONNX Runtime failed: {_first_line(err)}") from err
+        return dict(zip(self._names, outputs))
+
+    def close(self) -> None:
+        del self._session
+
+    def __enter__(self) -> "OrtBackend":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def _spec(tensor: Any, path: Path) -> TensorSpec:
+    if tensor.type not in _DTYPES:
+        raise BackendError(f"{path}: '{tensor.name}' is a {tensor.type}, which is not supported; cast it inside the graph")
+    shape = tuple(-1 if dim is None else dim for dim in tensor.shape)
+    return TensorSpec(name=tensor.name, shape=shape, dtype=_DTYPES[tensor.type])
+
+
+def _first_line(err: Exception) -> str:
+    return (str(err).strip().splitlines() or [type(err).__name__])[0][:300]

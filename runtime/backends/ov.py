@@ -1,0 +1,95 @@
+"""OpenVINO on the CPU."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy.typing as npt
+import openvino
+
+from edgewright.runtime.backends import BackendOptions, Setting, Tensors, check_feeds
+from edgewright.runtime.cpu import usable_cores
+from edgewright.runtime.errors import BackendError
+from edgewright.runtime.spec import DType, TensorSpec
+
+_DTYPES: dict[str, DType] = {
+    "f32": "float32", "f16": "float16", "f64": "float64", "u8": "uint8",
+    "i8": "int8", "i32": "int32", "i64": "int64", "boolean": "bool",
+}  # fmt: skip
+# The hint is always given: left alone, OpenVINO computes in bf16 on a CPU that has it, and boxes move.
+_PRECISION_HINT = {"fp32": "f32", "int8": "f32", "fp16": "f16"}
+
+
+def open_backend(path: Path, options: BackendOptions) -> "OpenVinoBackend":
+    """The ONNX or IR file `path` compiled by OpenVINO for the CPU."""
+    return OpenVinoBackend(path, options)
+
+
+class OpenVinoBackend:
+    """A compiled model with one infer request, tuned for latency."""
+
+    def __init__(self, path: Path, options: BackendOptions) -> None:
+        config: dict[str, Any] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": 1,
+            "INFERENCE_NUM_THREADS": options.threads or usable_cores(),
+            "INFERENCE_PRECISION_HINT": _PRECISION_HINT[options.precision],
+            "ENABLE_CPU_PINNING": False,  # pinned processes fight for the same cores
+        }
+        if options.cache_dir is not None:
+            config["CACHE_DIR"] = str(options.cache_dir)
+        try:
+            core = openvino.Core()
+            self._model = core.compile_model(str(path), "CPU", config)
+        except (RuntimeError, OSError) as err:
+            raise BackendError(f"OpenVINO cannot load {path}: {_last_line(err)}; try --backend ort") from err
+        self._request = self._model.create_infer_request()
+        self.inputs = tuple(_spec(port, path) for port in self._model.inputs)
+        self.outputs = tuple(_spec(port, path) for port in self._model.outputs)
+        self.settings: Mapping[str, Setting] = self._read_back(options)
+
+    def _read_back(self, options: BackendOptions) -> dict[str, Setting]:
+        get = self._model.get_property
+        return {
+            "engine": "openvino",
+            "engine_version": openvino.__version__.split("-")[0],
+            "device": "CPU",
+            "threads": get("INFERENCE_NUM_THREADS"),
+            "streams": get("NUM_STREAMS"),
+            "precision_hint": get("INFERENCE_PRECISION_HINT").get_type_name(),
+            "performance_hint": str(get("PERFORMANCE_HINT")),
+            "cpu_pinning": get("ENABLE_CPU_PINNING"),
+            "cache": options.cache_dir is not None,
+        }
+
+    def infer(self, feeds: Tensors) -> dict[str, npt.NDArray[Any]]:
+        check_feeds(feeds, self.inputs)
+        try:
+            results = self._request.infer(dict(feeds), share_inputs=True, share_outputs=True)
+        except RuntimeError as err:
+            raise BackendError(f"OpenVINO failed: {_last_line(err)}") from err
+        return {spec.name: results[index] for index, spec in enumerate(self.outputs)}
+
+    def close(self) -> None:
+        del self._request, self._model
+
+    def __enter__(self) -> "OpenVinoBackend":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def _spec(port: Any, path: Path) -> TensorSpec:
+    kind = port.get_element_type().get_type_name()
+    if kind not in _DTYPES:
+        raise BackendError(f"{path}: '{port.get_any_name()}' is a {kind}, which is not supported; cast it inside the graph")
+    shape = tuple(dim.get_length() if dim.is_static else -1 for dim in port.get_partial_shape())
+    return TensorSpec(name=port.get_any_name(), shape=shape, dtype=_DTYPES[kind])
+
+
+def _last_line(err: Exception) -> str:
+    """The line of OpenVINO's stack of messages that says what is wrong: the last one that is not empty."""
+    lines = [line.strip() for line in str(err).splitlines() if line.strip()]
+    return lines[-1][:300] if lines else type(err).__name__

@@ -1,0 +1,235 @@
+"""A bundle: a folder of plain files with a manifest that says what they are, where they come from and how to use them."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from edgewright.runtime.errors import BundleError, UsageError
+from edgewright.runtime.spec import ModelSpec, Strict
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+_MAX_MANIFEST_BYTES = 64 << 20
+
+Precision = Literal["fp32", "fp16", "int8"]
+
+
+class BundleFile(Strict):
+    """One file: its path inside the bundle, what it is for, and its digest.
+
+    `target` names the backend that may run it ("any" for a portable ONNX file); `graph` the part of a network of several
+    graphs that it holds.
+    """
+
+    name: str
+    role: Literal["model", "weights", "golden", "report", "labels", "recipe", "calibration"]
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    size: Annotated[int, Field(ge=0)]
+    graph: str = "main"
+    precision: Precision | None = None
+    target: str = "any"
+
+
+class Provenance(Strict):
+    """Where the network comes from and what made the bundle."""
+
+    source: str
+    source_sha256: str | None = None
+    family: str
+    exporter: str
+    opset: int | None = None
+    versions: dict[str, str] = {}
+    calibration_sha256: str | None = None
+    created: str
+
+
+class Complexity(Strict):
+    """Parameters, and GFLOPs of one image (1 multiply-add = 2 FLOPs); None where a shape is not static."""
+
+    parameters: int
+    gflops: float | None
+
+
+class Tolerance(Strict):
+    """How far golden outputs may be off on another machine: |got - expected| <= absolute + relative * |expected|,
+    and the input tensor by `input_levels` grey levels (image resizing differs between builds of OpenCV)."""
+
+    absolute: float = 1e-3
+    relative: float = 1e-3
+    input_levels: float = 1.0
+
+
+class Golden(Strict):
+    """One image, the input tensor made of it and the outputs of the reference run (`tensors`: an .npz file)."""
+
+    image: str
+    tensors: str
+    backend: str
+    tolerance: Tolerance = Tolerance()
+
+
+class Manifest(Strict):
+    """The typed content of manifest.json; `digest` covers everything else in it, and so every file."""
+
+    format: int = FORMAT
+    spec: ModelSpec
+    files: tuple[BundleFile, ...]
+    provenance: Provenance
+    complexity: Complexity | None = None
+    golden: Golden | None = None
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A checked bundle on disk."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self.manifest.spec
+
+    @property
+    def files(self) -> tuple[BundleFile, ...]:
+        return self.manifest.files
+
+    @property
+    def digest(self) -> str:
+        """Identifies the bundle's whole content: sha256 over the manifest, which holds the digest of every file."""
+        return self.manifest.digest
+
+    def file(self, name: str) -> Path:
+        """The path of a file that the manifest lists."""
+        if name not in {entry.name for entry in self.files}:
+            raise BundleError(f"{self.path}: the manifest lists no file '{name}'; export the bundle again")
+        return self.path / name
+
+    def model_file(self, *, backend: str, precision: str, graph: str = "main") -> BundleFile:
+        """The model file for a backend and precision: one made for that backend before a portable one."""
+        models = [f for f in self.files if f.role == "model" and f.graph == graph]
+        fitting = [f for f in models if f.precision == precision and f.target in (backend, "any")]
+        if not fitting:
+            there = ", ".join(sorted({f"{f.precision} for {f.target}" for f in models})) or "none"
+            raise UsageError(
+                f"{self.path} holds no {precision} model for backend '{backend}' (it holds: {there}); "
+                "choose another --precision or --backend, or make one with `edgewright quantize`"
+            )
+        return min(fitting, key=lambda f: f.target == "any")
+
+
+def load_bundle(path: Path | str) -> Bundle:
+    """The bundle in folder `path`, after checking the manifest and the size and digest of every file.
+
+    Raises BundleError with its own sentence for: no such folder, no manifest, not JSON, newer format, invalid or edited
+    manifest, missing file, truncated file, changed file, or a path that leaves the folder.
+    """
+    folder = Path(path)
+    manifest = _parse(folder, _read_manifest(folder))
+    if manifest_digest(manifest) != manifest.digest:
+        raise BundleError(
+            f"{folder / MANIFEST} was edited after the bundle was written: its content does not match its digest "
+            f"{manifest.digest[:12]}…; export the bundle again"
+        )
+    for entry in manifest.files:
+        _check_file(folder, entry)
+    return Bundle(folder, manifest)
+
+
+def seal(folder: Path, manifest: Manifest) -> Manifest:
+    """Write the manifest, with its digest, as the last file of a new bundle in `folder`."""
+    sealed = manifest.model_copy(update={"digest": manifest_digest(manifest)})
+    (folder / MANIFEST).write_text(sealed.model_dump_json(indent=2, exclude_none=True) + "\n", encoding="utf-8")
+    return sealed
+
+
+def describe_file(
+    folder: Path,
+    name: str,
+    role: Literal["model", "weights", "golden", "report", "labels", "recipe", "calibration"],
+    *,
+    graph: str = "main",
+    precision: Precision | None = None,
+    target: str = "any",
+) -> BundleFile:
+    """The manifest entry of file `name` inside `folder`, with its digest and size."""
+    path = folder / name
+    return BundleFile(
+        name=name, role=role, sha256=file_sha256(path), size=path.stat().st_size,
+        graph=graph, precision=precision, target=target,
+    )  # fmt: skip
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file as lower-case hex; read in pieces of 1 MiB."""
+    digest = hashlib.sha256()
+    with path.open("rb") as handle:
+        while piece := handle.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def manifest_digest(manifest: Manifest) -> str:
+    """sha256 over the manifest as canonical JSON, without the digest itself."""
+    content = manifest.model_dump(mode="json", exclude={"digest"}, exclude_none=True)
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    if not folder.exists():
+        raise BundleError(f"there is no bundle at {folder}; check the path, or make one with `edgewright export`")
+    if not folder.is_dir():
+        raise BundleError(f"{folder} is a file, a bundle is a folder; make one with `edgewright export {folder.name} -o BUNDLE`")
+    path = folder / MANIFEST
+    try:
+        if path.stat().st_size > _MAX_MANIFEST_BYTES:
+            raise BundleError(f"{path} is larger than {_MAX_MANIFEST_BYTES >> 20} MiB, so it is no manifest; export the bundle again")
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as err:
+        raise BundleError(f"{folder} has no {MANIFEST}, so it is no bundle; make one with `edgewright export`") from err
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as err:
+        raise BundleError(f"{path} cannot be read ({err}); it is truncated or damaged, copy or export the bundle again") from err
+    if not isinstance(content, dict):
+        raise BundleError(f"{path} holds a JSON {type(content).__name__} instead of an object; export the bundle again")
+    return content
+
+
+def _parse(folder: Path, content: dict[str, Any]) -> Manifest:
+    path, version = folder / MANIFEST, content.get("format")
+    if isinstance(version, int) and version > FORMAT:
+        raise BundleError(f"{path} has format {version}, this edgewright reads up to {FORMAT}; update edgewright")
+    try:
+        return Manifest.model_validate(content)
+    except ValidationError as err:
+        raise BundleError(f"{path}: {first_problem(err)}; export the bundle again") from err
+
+
+def first_problem(err: ValidationError) -> str:
+    """The first complaint of pydantic as `where: what`, with a count of the others."""
+    first = err.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "content"
+    more = f" (and {err.error_count() - 1} more)" if err.error_count() > 1 else ""
+    return f"{where}: {first['msg'].removeprefix('Value error, ')}{more}"
+
+
+def _check_file(folder: Path, entry: BundleFile) -> None:
+    relative = PurePosixPath(entry.name)
+    path = folder / relative
+    if relative.is_absolute() or ".." in relative.parts or not path.resolve().is_relative_to(folder.resolve()):
+        raise BundleError(f"{folder / MANIFEST} names {entry.name}, which lies outside the bundle; do not use this bundle")
+    if not path.is_file():
+        raise BundleError(f"{path} is missing; copy the whole bundle, or export it again")
+    size = path.stat().st_size
+    if size < entry.size:
+        raise BundleError(f"{path} is truncated: {size} bytes of {entry.size}; copy or export the bundle again")
+    digest = file_sha256(path)
+    if digest != entry.sha256:
+        raise BundleError(
+            f"{path}: sha256 is {digest[:12]}…, the manifest says {entry.sha256[:12]}…; "
+            "the file was changed after the bundle was written, export the bundle again"
+        )

@@ -1,0 +1,51 @@
+"""Boxes and class scores for every anchor or grid cell, before NMS: YOLO, SSD, RetinaNet, FCOS."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgewright.runtime import plugins
+from edgewright.runtime.geometry import Placement
+from edgewright.runtime.heads import Outputs, boxes_to_pixels, check_finite
+from edgewright.runtime.results import Detections
+from edgewright.runtime.spec import ModelSpec, PostprocessSpec
+
+ROLES = ("boxes", "scores")
+TASKS = ("detect",)
+
+
+def decode(outputs: Outputs, spec: ModelSpec, placement: Placement, settings: PostprocessSpec) -> Detections:
+    """Detections from boxes [1, N, 4] and class probabilities [1, N, C], C = number of labels, best first."""
+    scores = outputs["scores"][0]
+    check_finite(scores, "scores")
+    anchors, class_ids, kept_scores = _candidates(scores, settings)
+    boxes = boxes_to_pixels(outputs["boxes"][0][anchors], spec.head, spec.preprocess.size_hw)
+    check_finite(boxes, "boxes")
+    kept = plugins.load("edgewright.runtime.nms", settings.nms).suppress(
+        boxes,
+        kept_scores,
+        class_ids,
+        iou_threshold=settings.iou_threshold,
+        class_agnostic=settings.class_agnostic,
+        max_detections=settings.max_detections,
+    )
+    return Detections(placement.to_image(kept.boxes_xyxy), kept.scores, class_ids[kept.indices])
+
+
+def _candidates(
+    scores: npt.NDArray[Any], settings: PostprocessSpec
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Anchor, class and score of every candidate at or above the threshold; the best ones if there are too many."""
+    if settings.multi_label:
+        flat = np.flatnonzero(scores >= settings.conf_threshold)
+        anchors, class_ids = np.divmod(flat, scores.shape[1])
+    else:
+        best = scores.argmax(axis=1)
+        anchors = np.flatnonzero(scores[np.arange(len(scores)), best] >= settings.conf_threshold)
+        class_ids = best[anchors]
+    kept = scores[anchors, class_ids].astype(np.float32)
+    if len(kept) > settings.max_candidates:
+        strongest = np.sort(np.argpartition(-kept, settings.max_candidates)[: settings.max_candidates])
+        anchors, class_ids, kept = anchors[strongest], class_ids[strongest], kept[strongest]
+    return anchors, class_ids.astype(np.int64), kept
