@@ -1,0 +1,85 @@
+"""Labelled images by URI: `coco:IMAGES_DIR:ANNOTATIONS.json`; the word before ':' is a file of this folder."""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgewright.runtime import plugins
+from edgewright.runtime.results import Image
+
+
+@dataclass(frozen=True)
+class Category:
+    """A class of a data set; `id` is the data set's own number (COCO: 1..90 with gaps)."""
+
+    id: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image of a data set; `image()` reads it anew as BGR uint8 (H, W, 3), DataError when it is damaged.
+
+    `path` is None where no file lies behind it.
+    """
+
+    image_id: int
+    path: Path | None
+    image: Callable[[], Image]
+
+
+class Dataset(ABC):
+    """Images in a fixed order; `digest` covers labels and image bytes and is the same on every machine and path."""
+
+    @property
+    @abstractmethod
+    def uri(self) -> str: ...
+
+    @property
+    @abstractmethod
+    def digest(self) -> str: ...
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Sample]: ...
+
+    @abstractmethod
+    def first(self, count: int) -> "Dataset":
+        """The first `count` images, as a data set with its own digest."""
+
+
+class BoxDataset(Dataset):
+    """A data set whose objects have boxes; `notes` tell a reader of the scores what is odd in the labels."""
+
+    notes: tuple[str, ...] = ()
+
+    @property
+    @abstractmethod
+    def categories(self) -> tuple[Category, ...]: ...
+
+    @abstractmethod
+    def first(self, count: int) -> "BoxDataset": ...
+
+    @abstractmethod
+    def coco_ground_truth(self) -> dict[str, Any]:
+        """The labels as COCO JSON: `info`, `images`, `annotations` (each with area and iscrowd) and `categories`."""
+
+
+def open_dataset(uri: str) -> Dataset:
+    """The data set that `uri` names; UsageError for an unknown kind, DataError for missing or inconsistent files."""
+    kind, arguments = _split_kind(uri)
+    dataset: Dataset = plugins.load(__name__, kind).load(arguments)
+    return dataset
+
+
+def _split_kind(uri: str) -> tuple[str, str]:
+    # One letter before the colon is a Windows drive: `C:\images` is a plain folder.
+    match = re.match(r"(\w{2,}):(.*)", uri, re.DOTALL)
+    if match is None or Path(uri).is_dir():
+        return "folder", uri
+    return match[1], match[2]
