@@ -1,0 +1,166 @@
+"""The gate: a candidate's report against a baseline's, under a policy."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from edgewright.pipeline.comparability import check_comparable
+from edgewright.pipeline.policy import Policy
+from edgewright.pipeline.report.numbers import shown
+from edgewright.pipeline.report.schema import Measurement, Report, utc_now
+from edgewright.pipeline.verdict import Finding, Status, Verdict
+from edgewright.runtime.errors import DataError, UsageError
+from edgewright.runtime.plugins import suggestion
+
+# Sums and products of decimal fractions are off in the last bits: 0.309 - 0.304 > 0.005 in binary.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """A section of the policy: what it is called in a sentence, the direction it is for, and the bound that it sets."""
+
+    words: str
+    higher_is_better: bool | None
+    needs_baseline: bool
+    bound: Callable[[float, float], float]
+
+
+_RULES: Mapping[str, _Rule] = {
+    "floors": _Rule("floor", True, False, lambda limit, _: limit),
+    "budgets": _Rule("budget", False, False, lambda limit, _: limit),
+    "allowed_drop": _Rule("allowed drop", True, True, lambda limit, baseline: baseline - limit),
+    "allowed_rise": _Rule("allowed rise", False, True, lambda limit, baseline: baseline + limit),
+    # limit * baseline where the baseline is positive; a negative one is worse in the same direction.
+    "allowed_ratio": _Rule("allowed ratio", None, True, lambda limit, baseline: baseline + (limit - 1) * abs(baseline)),
+}
+
+
+def gate(candidate: Report, baseline: Report | None, policy: Policy) -> Verdict:
+    """The verdict on `candidate`; a baseline is needed only by the policy's relative rules.
+
+    DataError for reports without measurements or that cannot be compared, UsageError for a rule that does not fit its
+    metric or has no baseline. A metric that is missing, or is not a number, never passes.
+    """
+    notes = _check(candidate, baseline, policy)
+    findings = tuple(
+        _judge(section, metric, limit, candidate, baseline)
+        for section in _RULES
+        for metric, limit in _limits(getattr(policy, section), candidate, baseline)
+    )
+    return Verdict(
+        passed=all(finding.status == "pass" for finding in findings),
+        headline=_headline(findings),
+        findings=findings,
+        notes=notes,
+        candidate=candidate.bundle,
+        baseline=baseline.bundle if baseline else None,
+        data=candidate.data,
+        device=candidate.device,
+        policy=policy,
+        created=utc_now(),
+    )
+
+
+def _check(candidate: Report, baseline: Report | None, policy: Policy) -> tuple[str, ...]:
+    for side, report in (("candidate", candidate), ("baseline", baseline)):
+        if report is not None and not report.measurements:
+            raise DataError(
+                f"the {side}'s report holds no measurement; run `edgewright evaluate` or `edgewright benchmark`"
+            )
+    if baseline is None and policy.is_relative:
+        raise UsageError("the policy compares with a baseline but none is given; add --baseline BASELINE.json")
+    return check_comparable(candidate, baseline, policy) if baseline else ()
+
+
+def _limits(section: Mapping[str, float], *reports: Report | None) -> Iterator[tuple[str, float]]:
+    """Metric and limit of a section, patterns expanded to the measured names; one that matches none stays as it is."""
+    measured = dict.fromkeys(m.name for report in reports if report for m in report.measurements)
+    for pattern, limit in section.items():
+        matching = [pattern] if pattern in measured else [name for name in measured if fnmatchcase(name, pattern)]
+        yield from ((name, limit) for name in matching or [pattern] if name == pattern or name not in section)
+
+
+def _judge(section: str, metric: str, limit: float, candidate: Report, baseline: Report | None) -> Finding:
+    rule = _RULES[section]
+    ours = candidate.measurement(metric)
+    theirs = baseline.measurement(metric) if baseline else None
+    known = ours or theirs
+    _check_kind(section, ours, theirs)
+    bound = _bound(rule, limit, theirs)
+    status: Status = "missing"
+    sentence = _missing(metric, candidate, baseline)
+    if ours and bound is not None:
+        status = "pass" if _holds(ours, bound) else "fail"
+        sentence = _sentence(rule, limit, bound, ours, theirs)
+    return Finding(
+        rule=section,
+        metric=metric,
+        status=status,
+        sentence=sentence,
+        unit=known.unit if known else "",
+        higher_is_better=known.higher_is_better if known else None,
+        candidate=ours.value if ours else None,
+        baseline=theirs.value if theirs else None,
+        limit=limit,
+        bound=bound,
+    )
+
+
+def _bound(rule: _Rule, limit: float, baseline: Measurement | None) -> float | None:
+    if baseline is None:
+        return None if rule.needs_baseline else limit
+    return rule.bound(limit, baseline.value)
+
+
+def _holds(measured: Measurement, bound: float) -> bool:
+    """Comparisons with NaN are false, so NaN does not pass."""
+    slack = _ROUNDING * max(abs(measured.value), abs(bound))
+    return measured.value >= bound - slack if measured.higher_is_better else measured.value <= bound + slack
+
+
+def _check_kind(section: str, ours: Measurement | None, theirs: Measurement | None) -> None:
+    """Refuse a rule that is for the other direction, and a metric that means different things on the two sides."""
+    if ours and theirs and (ours.unit, ours.higher_is_better) != (theirs.unit, theirs.higher_is_better):
+        raise DataError(
+            f"the reports cannot be compared: {ours.name} is in {_kind(ours)} in the candidate and in {_kind(theirs)} "
+            "in the baseline; measure both with the same version"
+        )
+    wanted, measured = _RULES[section].higher_is_better, ours or theirs
+    if measured and wanted is not None and wanted != measured.higher_is_better:
+        better, fitting = ("lower", "budgets, allowed_rise") if wanted else ("higher", "floors, allowed_drop")
+        raise UsageError(
+            f"the policy lists {measured.name} under {section}, but {better} is better for it; "
+            f"use {fitting} or allowed_ratio"
+        )
+
+
+def _kind(measured: Measurement) -> str:
+    return f"'{measured.unit}', {'higher' if measured.higher_is_better else 'lower'} is better,"
+
+
+def _headline(findings: tuple[Finding, ...]) -> str:
+    bad = [finding for finding in findings if finding.status != "pass"]
+    if not bad:
+        return f"PASSED: {len(findings)} of {len(findings)} limits hold"
+    others = f" (and {len(bad) - 1} more of {len(findings)} limits)" if len(bad) > 1 else ""
+    return f"FAILED: {bad[0].sentence}{others}"
+
+
+def _sentence(rule: _Rule, limit: float, bound: float, ours: Measurement, theirs: Measurement | None) -> str:
+    parts = [f"{ours.name} {shown(ours.value, ours.unit, apart_from=bound)}"]
+    if rule.needs_baseline and theirs:
+        parts.append(f"baseline {shown(theirs.value, theirs.unit, apart_from=ours.value)}")
+    if rule.higher_is_better is not None:
+        return ", ".join((*parts, f"{rule.words} {limit:g}{'' if ours.unit == 'fraction' else f' {ours.unit}'}"))
+    if theirs and theirs.value:
+        parts.append(f"ratio {shown(ours.value / theirs.value, 'fraction', apart_from=limit)}")
+    return ", ".join((*parts, f"{rule.words} {limit:g}"))
+
+
+def _missing(metric: str, candidate: Report, baseline: Report | None) -> str:
+    reports = {"candidate": candidate} | ({"baseline": baseline} if baseline else {})
+    sides = [side for side, report in reports.items() if report.measurement(metric) is None]
+    known = [measured.name for report in reports.values() for measured in report.measurements]
+    hint = suggestion(metric, known) if len(sides) == len(reports) else ""
+    return f"{metric} was not measured in the {' nor in the '.join(sides)}{hint}"

@@ -1,0 +1,71 @@
+"""The policy of a release: which measurements are limited, and how."""
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from edgewright.pipeline.yaml_file import load_yaml
+from edgewright.runtime.plugins import suggestion
+from edgewright.runtime.spec import Strict
+
+# What two reports must agree in before they may be compared.
+COMPARED_SECTIONS = ("bundle", "data", "settings", "device")
+
+
+def _no_boolean(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("wants a number")  # YAML reads `yes` and `on` as true, which would count as 1
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_no_boolean), Field(allow_inf_nan=False)]
+NotNegative = Annotated[Number, Field(ge=0)]
+Ratio = Annotated[Number, Field(gt=0)]
+
+
+class Policy(Strict):
+    """Limits by metric name or pattern (`AP/*`, as in file names); an exact name overrides the patterns of its section.
+
+    `floors` and `allowed_drop` are for metrics that are better when higher, `budgets` and `allowed_rise` for those that
+    are better when lower, all in the metric's unit. `allowed_ratio` is candidate / baseline: the most where lower is
+    better, the least where higher is better. `compare_across` names what may differ between the two sides.
+    """
+
+    floors: dict[str, Number] = {}
+    budgets: dict[str, Number] = {}
+    allowed_drop: dict[str, NotNegative] = {}
+    allowed_rise: dict[str, NotNegative] = {}
+    allowed_ratio: dict[str, Ratio] = {}
+    compare_across: tuple[str, ...] = ()
+
+    @property
+    def is_relative(self) -> bool:
+        """Whether any rule needs a baseline."""
+        return bool(self.allowed_drop or self.allowed_rise or self.allowed_ratio)
+
+    def allows_difference(self, field: str) -> bool:
+        """Whether the reports may differ in `field`, such as "device.cpu_model"."""
+        return any(
+            field == allowed or field.startswith(f"{allowed}.") or fnmatchcase(field, allowed)
+            for allowed in self.compare_across
+        )
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> "Policy":
+        if not (self.floors or self.budgets or self.is_relative):
+            raise ValueError(
+                "a policy without a rule passes everything; give at least one, such as `floors: {AP: 0.25}`"
+            )
+        for name in self.compare_across:
+            section = name.partition(".")[0]
+            if section not in COMPARED_SECTIONS:
+                hint = suggestion(section, COMPARED_SECTIONS)
+                raise ValueError(f"compare_across: '{name}' starts with none of {', '.join(COMPARED_SECTIONS)}{hint}")
+        return self
+
+
+def load_policy(path: str | Path) -> Policy:
+    """The policy in the YAML file `path`; UsageError with one sentence otherwise."""
+    return load_yaml(path, Policy)

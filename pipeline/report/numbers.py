@@ -1,0 +1,18 @@
+"""Numbers as people read them."""
+
+
+def shown(value: float, unit: str, *, apart_from: float | None = None) -> str:
+    """The value with its unit: three decimals for a fraction, else four digits; more where it would read like
+    `apart_from`."""
+    for digits in range(3, 9):
+        text = _digits(value, unit, digits)
+        if apart_from is None or value == apart_from or text != _digits(apart_from, unit, digits):
+            break
+    return text if unit in ("fraction", "") else f"{text} {unit}"
+
+
+def _digits(value: float, unit: str, digits: int) -> str:
+    if unit == "fraction":
+        return f"{value:.{digits}f}"
+    whole = len(f"{abs(value):.0f}")
+    return f"{value:,.0f}" if whole > digits else f"{value:.{digits + 1}g}"
