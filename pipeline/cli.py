@@ -26,7 +26,9 @@ class VerbGroup(click.Group):
         command: click.Command = plugins.load(_COMMANDS, module).command
         return command
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         known = self.list_commands(ctx)
         if args and not args[0].startswith("-") and args[0] not in known:
             raise UsageError(
@@ -63,7 +65,9 @@ def main(args: list[str] | None = None) -> None:
     except Exception as err:
         if "--debug" in words:
             raise
-        _fail(f"unexpected {type(err).__name__}: {err}; run `edgewright --debug ...` for the traceback and report it", 3)
+        _fail(
+            f"unexpected {type(err).__name__}: {err}; run `edgewright --debug ...` for the traceback and report it", 3
+        )
     else:
         sys.exit(status if isinstance(status, int) else 0)
 

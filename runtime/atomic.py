@@ -33,8 +33,7 @@ def atomic_folder(path: Path | str, *, replace: bool = False) -> Iterator[Path]:
     An existing folder is replaced only with `replace`; UsageError otherwise.
     """
     target = Path(path)
-    if target.exists() and not replace:
-        raise UsageError(f"{target} exists already; choose another name, or pass --force to replace it")
+    check_writable_target(target, replace=replace)
     temporary = _beside(target, make=lambda prefix, folder: Path(tempfile.mkdtemp(prefix=prefix, dir=folder)))
     temporary.chmod(0o777 & ~_umask())
     try:
@@ -42,6 +41,12 @@ def atomic_folder(path: Path | str, *, replace: bool = False) -> Iterator[Path]:
         _swap(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_writable_target(target: Path, *, replace: bool) -> None:
+    """UsageError when `target` exists and may not be replaced; call it before long work."""
+    if target.exists() and not replace:
+        raise UsageError(f"{target} exists already; choose another name, or pass --force to replace it")
 
 
 def _beside(target: Path, make: Callable[[str, Path], Path]) -> Path:

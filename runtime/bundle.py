@@ -42,7 +42,7 @@ class Provenance(Strict):
     family: str
     exporter: str
     opset: int | None = None
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = Field(default_factory=dict)
     calibration_sha256: str | None = None
     created: str
 
@@ -184,16 +184,22 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     if not folder.exists():
         raise BundleError(f"there is no bundle at {folder}; check the path, or make one with `edgewright export`")
     if not folder.is_dir():
-        raise BundleError(f"{folder} is a file, a bundle is a folder; make one with `edgewright export {folder.name} -o BUNDLE`")
+        raise BundleError(
+            f"{folder} is a file, a bundle is a folder; make one with `edgewright export {folder.name} -o BUNDLE`"
+        )
     path = folder / MANIFEST
     try:
         if path.stat().st_size > _MAX_MANIFEST_BYTES:
-            raise BundleError(f"{path} is larger than {_MAX_MANIFEST_BYTES >> 20} MiB, so it is no manifest; export the bundle again")
+            raise BundleError(
+                f"{path} is larger than {_MAX_MANIFEST_BYTES >> 20} MiB, so it is no manifest; export the bundle again"
+            )
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as err:
         raise BundleError(f"{folder} has no {MANIFEST}, so it is no bundle; make one with `edgewright export`") from err
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as err:
-        raise BundleError(f"{path} cannot be read ({err}); it is truncated or damaged, copy or export the bundle again") from err
+        raise BundleError(
+            f"{path} cannot be read ({err}); it is truncated or damaged, copy or export the bundle again"
+        ) from err
     if not isinstance(content, dict):
         raise BundleError(f"{path} holds a JSON {type(content).__name__} instead of an object; export the bundle again")
     return content
@@ -221,7 +227,9 @@ def _check_file(folder: Path, entry: BundleFile) -> None:
     relative = PurePosixPath(entry.name)
     path = folder / relative
     if relative.is_absolute() or ".." in relative.parts or not path.resolve().is_relative_to(folder.resolve()):
-        raise BundleError(f"{folder / MANIFEST} names {entry.name}, which lies outside the bundle; do not use this bundle")
+        raise BundleError(
+            f"{folder / MANIFEST} names {entry.name}, which lies outside the bundle; do not use this bundle"
+        )
     if not path.is_file():
         raise BundleError(f"{path} is missing; copy the whole bundle, or export it again")
     size = path.stat().st_size

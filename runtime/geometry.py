@@ -44,7 +44,9 @@ def place(source_hw: tuple[int, int], spec: PreprocessSpec) -> Placement:
     if spec.resize == "stretch":
         return Placement(source_hw, (th, tw), (0, 0))
     ratio = min(th / h, tw / w)
-    placed = (min(th, max(1, round(h * ratio))), min(tw, max(1, round(w * ratio))))
+    # The floor forgives 1e-6, so that 640 * (416 / 640) is 416 and not 415.
+    whole = round if spec.rounding == "nearest" else lambda side: int(side + 1e-6)
+    placed = (min(th, max(1, whole(h * ratio))), min(tw, max(1, whole(w * ratio))))
     if spec.resize == "letterbox_top_left":
         return Placement(source_hw, placed, (0, 0))
     return Placement(source_hw, placed, ((tw - placed[1]) // 2, (th - placed[0]) // 2))

@@ -19,6 +19,17 @@ _EXTRAS = {
     "tensorrt": "tensorrt",
 }
 
+_KINDS = {
+    "families": "family",
+    "backends": "backend",
+    "datasets": "kind of data",
+    "heads": "head",
+    "nms": "NMS variant",
+    "sinks": "sink",
+    "sources": "source",
+    "commands": "verb",
+}
+
 
 def names(package: str) -> tuple[str, ...]:
     """The adapters of `package` ("edgewright.runtime.nms"), sorted; nothing is imported but the package itself."""
@@ -30,8 +41,8 @@ def load(package: str, name: str) -> ModuleType:
     """The module `name` of `package`; UsageError for an unknown name, MissingDependencyError for a missing extra."""
     known = names(package)
     if name not in known:
-        kind = package.rsplit(".", 1)[-1]
-        raise UsageError(f"no {kind} adapter is called '{name}'{suggestion(name, known)}; there are: {', '.join(known)}")
+        kind = _KINDS.get(package.rsplit(".", 1)[-1], "adapter")
+        raise UsageError(f"there is no {kind} '{name}'{suggestion(name, known)}; there are: {', '.join(known)}")
     try:
         return importlib.import_module(f"{package}.{name}")
     except ModuleNotFoundError as err:
@@ -43,10 +54,12 @@ def missing_dependency(err: ModuleNotFoundError, *, needed_by: str) -> MissingDe
     package = (err.name or "").split(".")[0]
     extra = _EXTRAS.get(package)
     wanted = f"'edgewright[{extra}]'" if extra else package
-    return MissingDependencyError(f"{needed_by} needs the package '{package}', which is not installed; run: pip install {wanted}")
+    return MissingDependencyError(
+        f"{needed_by} needs the package '{package}', which is not installed; run: pip install {wanted}"
+    )
 
 
 def suggestion(name: str, known: tuple[str, ...] | list[str]) -> str:
-    """ ' (did you mean 'soft'?)' when a known name is close, else an empty string."""
+    """' (did you mean 'soft'?)' when a known name is close, else an empty string."""
     close = get_close_matches(name, known, n=1, cutoff=0.5)
     return f" (did you mean '{close[0]}'?)" if close else ""

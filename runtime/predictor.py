@@ -31,7 +31,9 @@ def open_predictor(
     options = BackendOptions(precision=precision, threads=threads, cache_dir=cache_dir)
     engine = open_backend(backend, bundle.file(entry.name), options)
     try:
-        return Predictor(bundle.spec, engine, postprocess or bundle.spec.postprocess, {"backend": backend, "precision": precision})
+        return Predictor(
+            bundle.spec, engine, postprocess or bundle.spec.postprocess, {"backend": backend, "precision": precision}
+        )
     except BaseException:
         engine.close()
         raise
@@ -41,7 +43,11 @@ class Predictor:
     """One network, ready to run. Not for several threads at once: it reuses its input tensor."""
 
     def __init__(
-        self, spec: ModelSpec, backend: Backend, postprocess: PostprocessSpec, settings: Mapping[str, Setting] | None = None
+        self,
+        spec: ModelSpec,
+        backend: Backend,
+        postprocess: PostprocessSpec,
+        settings: Mapping[str, Setting] | None = None,
     ) -> None:
         self.spec = spec
         self.backend = backend
@@ -78,11 +84,16 @@ class Predictor:
     def __enter__(self) -> "Predictor":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _check_backend(self) -> None:
-        for what, wanted, got in (("input", self.spec.inputs, self.backend.inputs), ("output", self.spec.outputs, self.backend.outputs)):
+        for what, wanted, got in (
+            ("input", self.spec.inputs, self.backend.inputs),
+            ("output", self.spec.outputs, self.backend.outputs),
+        ):
             missing = sorted({tensor.name for tensor in wanted} - {tensor.name for tensor in got})
             if missing:
                 raise BackendError(

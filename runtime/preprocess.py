@@ -82,7 +82,7 @@ def _value_table(spec: PreprocessSpec) -> npt.NDArray[np.float32]:
     """What each of the 256 grey levels becomes, per channel (C, 256): computed in double, rounded once."""
     levels = np.arange(256, dtype=np.float64)
     mean, std = np.array(spec.mean)[:, None], np.array(spec.std)[:, None]
-    return ((levels * spec.scale - mean) / std).astype(np.float32)
+    return np.asarray((levels * spec.scale - mean) / std, np.float32)
 
 
 def _checked(image: Image) -> Image:

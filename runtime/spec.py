@@ -27,14 +27,16 @@ class TensorSpec(Strict):
 
 
 class PreprocessSpec(Strict):
-    """A BGR uint8 image becomes an input tensor: resize, colour order, then (pixel * scale - mean) / std, layout, dtype.
+    """A BGR uint8 image becomes a tensor: resize, colour order, then (pixel * scale - mean) / std, layout, dtype.
 
     `mean` and `std` have one value per channel in the order of `color`, in units after `scale`.
-    `letterbox` centres the image, `letterbox_top_left` puts it into the corner; both keep the aspect ratio.
+    `letterbox` centres the image, `letterbox_top_left` puts it into the corner; both keep the aspect ratio, and `rounding`
+    says how a fractional side becomes whole pixels (trainers differ, and it moves AP by tenths of a point).
     """
 
     size_hw: SizeHW
     resize: Resize = "letterbox"
+    rounding: Literal["nearest", "floor"] = "nearest"
     pad_value: Annotated[int, Field(ge=0, le=255)] = 114
     color: Literal["bgr", "rgb", "gray"] = "rgb"
     scale: float = 1.0
@@ -56,9 +58,9 @@ class PreprocessSpec(Strict):
 
     @model_validator(mode="after")
     def _per_channel_values_fit(self) -> "PreprocessSpec":
-        for name in ("mean", "std"):
-            if len(getattr(self, name)) != self.channels:
-                raise ValueError(f"{name} has {len(getattr(self, name))} values, color '{self.color}' has {self.channels}")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != self.channels:
+                raise ValueError(f"{name} has {len(values)} values, color '{self.color}' has {self.channels}")
         if not all(np.isfinite([*self.mean, *self.std, self.scale])) or 0.0 in self.std or self.scale == 0.0:
             raise ValueError("scale, mean and std must be finite, and scale and std not zero")
         if self.dtype == "uint8" and (self.scale, set(self.mean), set(self.std)) != (1.0, {0.0}, {1.0}):

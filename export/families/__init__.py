@@ -1,0 +1,36 @@
+"""One file per family: how a trained network's outputs become a head, and how its trainer fed it.
+
+A family that takes ready ONNX files has `import_onnx(graph, request) -> Imported` and `EXPECTS`, a phrase that names the
+outputs it wants.
+"""
+
+from dataclasses import dataclass
+from types import ModuleType
+
+from edgewright.runtime import plugins
+from edgewright.runtime.spec import HeadSpec, PostprocessSpec, PreprocessSpec, Task
+
+# Names that users know a family by. YOLOv6 and v7 export the v5 layout, v9 to v12 the v8 layout.
+_ALIASES = {
+    **dict.fromkeys(
+        ("yolov5", "yolov6", "yolov7", "yolov8", "yolov9", "yolo11", "yolov11", "yolo12", "yolov12"), "ultralytics"
+    ),
+    "nanodet_plus": "nanodet",
+}
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What a family knows of a graph after its outputs follow the head; `classes` is None where the shapes do not tell."""
+
+    task: Task
+    head: HeadSpec
+    preprocess: PreprocessSpec
+    postprocess: PostprocessSpec
+    classes: int | None
+
+
+def load_family(name: str) -> ModuleType:
+    """The family's module, by its name or an alias such as yolov8; UsageError with the closest name for an unknown one."""
+    normal = name.lower().replace("-", "_")
+    return plugins.load(__name__, _ALIASES.get(normal, normal))

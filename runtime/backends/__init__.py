@@ -47,7 +47,9 @@ class Backend(Protocol):
 
     def __enter__(self) -> "Backend": ...
 
-    def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None) -> None: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
 
 
 def open_backend(name: str, path: Path, options: BackendOptions) -> Backend:
@@ -64,7 +66,7 @@ def check_feeds(feeds: Tensors, inputs: tuple[TensorSpec, ...]) -> None:
             raise BackendError(f"input '{spec.name}' is not fed; got {sorted(feeds)}")
         array = feeds[spec.name]
         fits = len(array.shape) == len(spec.shape) and all(
-            isinstance(want, str) or want < 0 or want == got for want, got in zip(spec.shape, array.shape)
+            isinstance(want, str) or want < 0 or want == got for want, got in zip(spec.shape, array.shape, strict=True)
         )
         if not fits or array.dtype != np.dtype(spec.dtype):
             raise BackendError(

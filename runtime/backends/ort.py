@@ -67,7 +67,7 @@ class OrtBackend:
             outputs = self._session.run(self._names, dict(feeds))
         except Exception as err:  # see above
             raise BackendError(f"ONNX Runtime failed: {_first_line(err)}") from err
-        return dict(zip(self._names, outputs))
+        return dict(zip(self._names, outputs, strict=True))
 
     def close(self) -> None:
         del self._session
@@ -75,13 +75,17 @@ class OrtBackend:
     def __enter__(self) -> "OrtBackend":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
 def _spec(tensor: Any, path: Path) -> TensorSpec:
     if tensor.type not in _DTYPES:
-        raise BackendError(f"{path}: '{tensor.name}' is a {tensor.type}, which is not supported; cast it inside the graph")
+        raise BackendError(
+            f"{path}: '{tensor.name}' is a {tensor.type}, which is not supported; cast it inside the graph"
+        )
     shape = tuple(-1 if dim is None else dim for dim in tensor.shape)
     return TensorSpec(name=tensor.name, shape=shape, dtype=_DTYPES[tensor.type])
 

@@ -77,14 +77,18 @@ class OpenVinoBackend:
     def __enter__(self) -> "OpenVinoBackend":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
 def _spec(port: Any, path: Path) -> TensorSpec:
     kind = port.get_element_type().get_type_name()
     if kind not in _DTYPES:
-        raise BackendError(f"{path}: '{port.get_any_name()}' is a {kind}, which is not supported; cast it inside the graph")
+        raise BackendError(
+            f"{path}: '{port.get_any_name()}' is a {kind}, which is not supported; cast it inside the graph"
+        )
     shape = tuple(dim.get_length() if dim.is_static else -1 for dim in port.get_partial_shape())
     return TensorSpec(name=port.get_any_name(), shape=shape, dtype=_DTYPES[kind])
 

@@ -20,7 +20,9 @@ Outputs = Mapping[str, npt.NDArray[Any]]
 
 
 class Decode(Protocol):
-    def __call__(self, outputs: Outputs, spec: ModelSpec, placement: Placement, settings: PostprocessSpec) -> Result: ...
+    def __call__(
+        self, outputs: Outputs, spec: ModelSpec, placement: Placement, settings: PostprocessSpec
+    ) -> Result: ...
 
 
 def load_head(spec: ModelSpec) -> Decode:

@@ -1,0 +1,167 @@
+"""Write a bundle: the model, its reference run on one image, and the manifest, all or nothing."""
+
+import datetime
+import platform
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edgewright.runtime.atomic import atomic_folder
+from edgewright.runtime.backends import BackendOptions, open_backend
+from edgewright.runtime.bundle import (
+    Bundle,
+    Complexity,
+    Golden,
+    Manifest,
+    Provenance,
+    describe_file,
+    load_bundle,
+    seal,
+)
+from edgewright.runtime.errors import BackendError, ExportError
+from edgewright.runtime.predictor import Predictor
+from edgewright.runtime.results import Image
+from edgewright.runtime.spec import ModelSpec
+
+MODEL = "model.onnx"
+_GOLDEN_IMAGE, _GOLDEN_TENSORS = "golden/image.png", "golden/tensors.npz"
+_RECORDED = (
+    "edgewright",
+    "onnx",
+    "onnxruntime",
+    "numpy",
+    "opencv-python",
+    "opencv-python-headless",
+    "torch",
+    "torchvision",
+)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a network comes from, for the manifest."""
+
+    source: str
+    source_sha256: str | None
+    family: str
+    exporter: str
+    opset: int
+
+
+def write_bundle(
+    path: Path,
+    model: bytes,
+    spec: ModelSpec,
+    origin: Origin,
+    *,
+    complexity: Complexity | None,
+    image: Image | None = None,
+    replace: bool = False,
+) -> Bundle:
+    """Write the bundle of an FP32 ONNX `model` to the folder `path` and load it again.
+
+    The model runs once in ONNX Runtime on `image` (default: a rendered conveyor scene); its outputs become the golden
+    tensors. ExportError when they cannot be what the head says: NaN, scores outside [0, 1], no such output.
+    """
+    picture = _default_picture() if image is None else image
+    with atomic_folder(path, replace=replace) as folder:
+        (folder / MODEL).write_bytes(model)
+        tensors = reference_run(folder / MODEL, spec, picture)
+        _write_golden(folder, picture, tensors)
+        manifest = Manifest(
+            spec=spec,
+            files=(
+                describe_file(folder, MODEL, "model", precision="fp32"),
+                describe_file(folder, _GOLDEN_IMAGE, "golden"),
+                describe_file(folder, _GOLDEN_TENSORS, "golden"),
+            ),
+            provenance=_provenance(origin),
+            complexity=complexity,
+            golden=Golden(image=_GOLDEN_IMAGE, tensors=_GOLDEN_TENSORS, backend="ort"),
+        )
+        seal(folder, manifest)
+    return load_bundle(path)
+
+
+def reference_run(model: Path, spec: ModelSpec, image: Image) -> dict[str, npt.NDArray[Any]]:
+    """The input tensor and the outputs of one image in ONNX Runtime, as "input:NAME" and "output:NAME"."""
+    try:
+        with Predictor(spec, open_backend("ort", model, BackendOptions()), spec.postprocess) as predictor:
+            feeds, placement = predictor.prepare(image)
+            outputs = predictor.infer(feeds)
+            check_outputs(outputs, spec)
+            predictor.finish(outputs, placement)
+            named = {f"input:{name}": value.copy() for name, value in feeds.items()}
+            return {**named, **{f"output:{name}": value.copy() for name, value in outputs.items()}}
+    except BackendError as err:
+        raise ExportError(f"the model does not run: {err}") from err
+
+
+def check_outputs(outputs: dict[str, npt.NDArray[Any]], spec: ModelSpec) -> None:
+    """ExportError when an output has another shape than declared, NaN or infinity, or scores outside [0, 1]."""
+    for tensor in spec.outputs:
+        value = outputs[tensor.name]
+        if value.shape != tensor.shape:
+            raise ExportError(
+                f"output '{tensor.name}' has shape {list(value.shape)} when it runs, {list(tensor.shape)} was declared"
+            )
+        if not np.isfinite(value).all():
+            raise ExportError(
+                f"output '{tensor.name}' holds NaN or infinity on a test image; the family or the pre-processing does not fit "
+                "this network (are its boxes decoded already?): check --family, --scale, --mean and --std"
+            )
+    name = spec.head.outputs.get("scores")
+    if name is not None and outputs[name].size:
+        low, high = float(outputs[name].min()), float(outputs[name].max())
+        if low < -1e-3 or high > 1 + 1e-3:
+            raise ExportError(
+                f"output '{name}' ranges from {low:.3g} to {high:.3g} on a test image, probabilities from 0 to 1 are wanted; "
+                "export the network with its sigmoid or softmax, or check --family"
+            )
+
+
+def read_image(path: Path) -> Image:
+    """An image file as BGR uint8 (H, W, 3); ExportError when it is none."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ExportError(f"{path} is not a readable image; give a JPEG or PNG file")
+    return np.asarray(image, np.uint8)
+
+
+def _default_picture() -> Image:
+    from edgewright.runtime.conveyor import render_scene
+
+    return render_scene(0, 0).image
+
+
+def _write_golden(folder: Path, image: Image, tensors: dict[str, npt.NDArray[Any]]) -> None:
+    (folder / "golden").mkdir()
+    if not cv2.imwrite(str(folder / _GOLDEN_IMAGE), image):
+        raise ExportError(f"cannot write {folder / _GOLDEN_IMAGE}; check the free disk space")
+    np.savez_compressed(folder / _GOLDEN_TENSORS, **tensors)
+
+
+def _provenance(origin: Origin) -> Provenance:
+    installed = {package: _version(package) for package in _RECORDED}
+    versions = {"python": platform.python_version(), **{name: v for name, v in installed.items() if v is not None}}
+    return Provenance(
+        source=origin.source,
+        source_sha256=origin.source_sha256,
+        family=origin.family,
+        exporter=origin.exporter,
+        opset=origin.opset,
+        versions=versions,
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,189 @@
+"""Append a decoding tail to an ONNX graph, so that its outputs follow a head."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper, shape_inference
+
+from edgewright.runtime.errors import ExportError
+from edgewright.runtime.spec import DType, TensorSpec
+
+_DTYPES: dict[int, DType] = {
+    TensorProto.FLOAT: "float32",
+    TensorProto.FLOAT16: "float16",
+    TensorProto.DOUBLE: "float64",
+    TensorProto.UINT8: "uint8",
+    TensorProto.INT8: "int8",
+    TensorProto.INT32: "int32",
+    TensorProto.INT64: "int64",
+    TensorProto.BOOL: "bool",
+}
+# Below 11, Slice, Clip and Resize have other signatures; every exporter of the last six years writes 11 or later.
+_MIN_OPSET = 11
+
+
+def read_onnx(path: Path) -> onnx.ModelProto:
+    """The checked model of an ONNX file, external data included; ExportError when it is none."""
+    if not path.is_file():
+        raise ExportError(f"there is no file {path}; check the path")
+    try:
+        model = onnx.load(str(path))
+        onnx.checker.check_model(model)
+    except Exception as err:  # protobuf, onnx and the file system each raise their own kinds
+        reason = (str(err).strip().splitlines() or [type(err).__name__])[0][:200]
+        raise ExportError(
+            f"{path} is not a valid ONNX file ({reason}); export it again from the training framework"
+        ) from err
+    opset = opset_of(model)
+    if opset < _MIN_OPSET:
+        raise ExportError(
+            f"{path} uses opset {opset}, at least {_MIN_OPSET} is wanted; export it again with opset_version=17"
+        )
+    return model
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """The version of the default operator set."""
+    return max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
+
+
+class GraphEditor:
+    """A model whose outputs are being replaced. Names of new nodes start with `edgewright/`."""
+
+    def __init__(self, model: onnx.ModelProto, source: str) -> None:
+        self.model = model
+        self.source = source
+        self._count = 0
+        self._refresh()
+
+    def _refresh(self) -> None:
+        initializers = {tensor.name for tensor in self.model.graph.initializer}
+        self.inputs = tuple(tensor_spec(v) for v in self.model.graph.input if v.name not in initializers)
+        self.outputs = tuple(tensor_spec(v) for v in self.model.graph.output)
+
+    def only_input(self) -> TensorSpec:
+        """The single image input [1, C, H, W] or [1, H, W, C]; ExportError when the graph has another form."""
+        if len(self.inputs) != 1 or len(self.inputs[0].shape) != 4:
+            found = ", ".join(f"{t.name} {list(t.shape)}" for t in self.inputs)
+            raise ExportError(f"{self.source}: one image input of 4 dimensions is wanted, the graph has: {found}")
+        return self.inputs[0]
+
+    def only_output(self, family: str, wanted: str) -> TensorSpec:
+        """The single output; ExportError that names what the family wants."""
+        if len(self.outputs) != 1:
+            found = ", ".join(f"{t.name} {list(t.shape)}" for t in self.outputs)
+            raise ExportError(f"{self.source}: family {family} wants one output {wanted}, the graph has: {found}")
+        return self.outputs[0]
+
+    def freeze_input(self, shape: tuple[int, ...]) -> None:
+        """Give the input a static shape and infer all other shapes anew; ExportError when a fixed dimension differs."""
+        tensor = self.only_input()
+        for have, want in zip(tensor.shape, shape, strict=True):
+            if isinstance(have, int) and have > 0 and have != want:
+                raise ExportError(
+                    f"{self.source}: input '{tensor.name}' is {list(tensor.shape)}, wanted {list(shape)}; "
+                    "leave --size out, or export the network again at that size"
+                )
+        value = next(v for v in self.model.graph.input if v.name == tensor.name)
+        for dim, size in zip(value.type.tensor_type.shape.dim, shape, strict=True):
+            dim.dim_value = size
+        self._infer_shapes()
+
+    def _infer_shapes(self) -> None:
+        del self.model.graph.value_info[:]
+        for value in self.model.graph.output:
+            value.type.tensor_type.ClearField("shape")
+        self.model = shape_inference.infer_shapes(self.model, data_prop=True)
+        self._refresh()
+
+    def add(self, op: str, *inputs: str, **attributes: Any) -> str:
+        """Append a node with one output; returns the output's name."""
+        self._count += 1
+        name = f"edgewright/{op}_{self._count}"
+        self.model.graph.node.append(helper.make_node(op, list(inputs), [name], name=name, **attributes))
+        return name
+
+    def constant(self, values: npt.ArrayLike, dtype: npt.DTypeLike) -> str:
+        """Add an initializer; returns its name."""
+        self._count += 1
+        name = f"edgewright/const_{self._count}"
+        self.model.graph.initializer.append(numpy_helper.from_array(np.asarray(values, dtype), name))
+        return name
+
+    def cut(self, tensor: str, start: int, stop: int, axis: int) -> str:
+        """`tensor[start:stop]` along `axis`."""
+        bounds = [self.constant([value], np.int64) for value in (start, stop, axis)]
+        return self.add("Slice", tensor, *bounds)
+
+    def as_float(self, tensor: TensorSpec) -> str:
+        """The tensor as float32."""
+        return tensor.name if tensor.dtype == "float32" else self.add("Cast", tensor.name, to=TensorProto.FLOAT)
+
+    def set_outputs(self, outputs: dict[str, tuple[str, tuple[int, ...]]]) -> None:
+        """Make these the graph's only outputs: public name → (tensor, static float32 shape); unused nodes go away."""
+        graph = self.model.graph
+        del graph.output[:]
+        for name, (tensor, shape) in outputs.items():
+            self._rename(tensor, name)
+            graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+        self._drop_unused()
+        onnx.checker.check_model(self.model)
+        self._refresh()
+
+    def _rename(self, tensor: str, name: str) -> None:
+        """Call a tensor `name` everywhere; an Identity node instead would give it two names in OpenVINO."""
+        if tensor == name:
+            return
+        if name in {value.name for value in self.model.graph.input}:
+            raise ExportError(
+                f"{self.source}: an input of the graph is called '{name}', like an output of the head; rename it"
+            )
+        self._substitute(name, f"edgewright/was_{name}")
+        self._substitute(tensor, name)
+
+    def _substitute(self, old: str, new: str) -> None:
+        for node in self.model.graph.node:
+            for names in (node.input, node.output):
+                for index, name in enumerate(names):
+                    if name == old:
+                        names[index] = new
+        for tensor in self.model.graph.initializer:
+            if tensor.name == old:
+                tensor.name = new
+
+    def _drop_unused(self) -> None:
+        graph, needed, kept = self.model.graph, {v.name for v in self.model.graph.output}, []
+        for node in reversed(graph.node):
+            if needed.intersection(node.output):
+                needed.update(node.input)
+                needed.update(_captured(node))
+                kept.append(node)
+        del graph.node[:]
+        graph.node.extend(reversed(kept))
+        initializers = [tensor for tensor in graph.initializer if tensor.name in needed]
+        del graph.initializer[:]
+        graph.initializer.extend(initializers)
+
+
+def tensor_spec(value: onnx.ValueInfoProto) -> TensorSpec:
+    """Name, shape and element type of a graph input or output."""
+    kind = value.type.tensor_type
+    if kind.elem_type not in _DTYPES:
+        raise ExportError(f"'{value.name}' is not a tensor of a supported type (element type {kind.elem_type})")
+    shape = tuple(dim.dim_value if dim.HasField("dim_value") else (dim.dim_param or -1) for dim in kind.shape.dim)
+    return TensorSpec(name=value.name, shape=shape, dtype=_DTYPES[kind.elem_type])
+
+
+def _captured(node: onnx.NodeProto) -> set[str]:
+    """Names that subgraphs (If, Loop) of a node may read from the outer graph."""
+    names: set[str] = set()
+    for attribute in node.attribute:
+        for graph in [attribute.g, *attribute.graphs]:
+            for inner in graph.node:
+                names.update(inner.input)
+                names.update(_captured(inner))
+            names.update(value.name for value in graph.output)
+    return names

@@ -1,0 +1,36 @@
+"""Options that several verbs share, spelled and explained once."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+backend_option = click.option(
+    "--backend",
+    default="ort",
+    show_default=True,
+    metavar="NAME",
+    help="Inference engine: ort, ov (see `edgewright list`).",
+)
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(["fp32", "fp16", "int8"]),
+    default="fp32",
+    show_default=True,
+    help="Which model of the bundle.",
+)
+threads_option = click.option(
+    "--threads", type=click.IntRange(min=1), default=None, help="Threads of the engine.  [default: all usable cores]"
+)
+json_option = click.option(
+    "--json", "json_path", metavar="FILE", default=None, help="Write the machine-readable report."
+)
+
+
+def engine_options(function: F) -> F:
+    """--backend, --precision and --threads."""
+    for option in (threads_option, precision_option, backend_option):
+        function = option(function)
+    return function

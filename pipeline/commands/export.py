@@ -1,0 +1,68 @@
+"""`edgewright export`: a trained network becomes a bundle."""
+
+from typing import Any
+
+import click
+
+from edgewright.pipeline.commands._options import json_option
+
+
+@click.command()
+@click.argument("source", metavar="SOURCE")
+@click.option("-o", "--output", required=True, metavar="BUNDLE", help="The folder to create.")
+@click.option(
+    "--family", metavar="F", help="How the network was trained and what its outputs mean (see `edgewright list`)."
+)
+@click.option(
+    "--labels", metavar="NAME|FILE", help="A built-in list (coco80, ...) or a text file with one label a line."
+)
+@click.option("--name", help="The bundle's name.  [default: the file's]")
+@click.option("--size", type=(int, int), metavar="H W", help="Input size, where the graph leaves it open.")
+@click.option(
+    "--color",
+    type=click.Choice(["bgr", "rgb", "gray"]),
+    help="Channel order of the input, where it is not the family's.",
+)
+@click.option(
+    "--resize",
+    type=click.Choice(["letterbox", "letterbox_top_left", "stretch"]),
+    help="Likewise, how a frame is fitted.",
+)
+@click.option("--scale", type=float, help="Likewise: input = (pixel * scale - mean) / std.")
+@click.option("--mean", help="Likewise, comma-separated, one value per channel.")
+@click.option("--std", help="Likewise.")
+@click.option("--image", metavar="FILE", help="The picture of the golden run.  [default: a rendered scene]")
+@click.option("--force", is_flag=True, help="Replace BUNDLE if it exists.")
+@json_option
+def command(source: str, output: str, force: bool, json_path: str | None, **options: Any) -> None:
+    """Make a bundle of the trained network SOURCE: an ONNX file, or a recipe (.yaml) that names one.
+
+    The family appends its decoding to the graph, labels and shapes are checked, the network runs once on a picture, and
+    the outputs become the bundle's golden tensors.
+    """
+    from pathlib import Path
+
+    from edgewright.pipeline.console import result_console, write_json
+    from edgewright.pipeline.exporting import export
+    from edgewright.pipeline.recipe import export_request
+
+    for name in ("mean", "std"):
+        options[name] = _numbers(name, options[name])
+    bundle = export(export_request(source, options), Path(output), replace=force)
+    spec = bundle.spec
+    result_console().print(
+        f"{bundle.path}: {spec.name}, {spec.task}, {len(spec.labels)} labels, head {spec.head.kind}, "
+        f"input {spec.preprocess.size_hw[0]}x{spec.preprocess.size_hw[1]}, digest {bundle.digest[:12]}",
+        highlight=False, soft_wrap=True, markup=False,
+    )  # fmt: skip
+    if json_path is not None:
+        write_json(json_path, bundle.manifest.model_dump(mode="json", exclude_none=True))
+
+
+def _numbers(name: str, text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as err:
+        raise click.BadParameter(f"{text} is no comma-separated list of numbers", param_hint=f"--{name}") from err

@@ -1,0 +1,66 @@
+"""`edgewright inspect`: what a bundle is, on one screen."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from edgewright.pipeline.commands._options import json_option
+
+if TYPE_CHECKING:
+    from edgewright.runtime.bundle import Bundle
+
+
+@click.command()
+@click.argument("bundle", metavar="BUNDLE")
+@json_option
+def command(bundle: str, json_path: str | None) -> None:
+    """Show what BUNDLE holds: task, labels, pre-processing, head, files, origin."""
+    from rich.table import Table
+
+    from edgewright.pipeline.console import result_console, write_json
+    from edgewright.runtime.bundle import load_bundle
+
+    loaded = load_bundle(bundle)
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in _rows(loaded):
+        table.add_row(name, value)
+    result_console().print(table, highlight=False, markup=False)
+    if json_path is not None:
+        write_json(json_path, loaded.manifest.model_dump(mode="json", exclude_none=True))
+
+
+def _rows(bundle: "Bundle") -> list[tuple[str, str]]:
+    spec, manifest = bundle.spec, bundle.manifest
+    pre, post, origin = spec.preprocess, spec.postprocess, manifest.provenance
+    size = manifest.complexity
+    gflops = f"{size.gflops:.2f} GFLOPs" if size and size.gflops is not None else "GFLOPs unknown"
+    return [
+        ("name", f"{spec.name} ({spec.task}, head {spec.head.kind})"),
+        ("labels", _shortened(spec.labels)),
+        ("input", "; ".join(f"{t.name} {t.dtype} {list(t.shape)}" for t in spec.inputs)),
+        ("outputs", "; ".join(f"{t.name} {t.dtype} {list(t.shape)}" for t in spec.outputs)),
+        ("pre-processing", f"{pre.resize} to {pre.size_hw[0]}x{pre.size_hw[1]} (h x w), {pre.color.upper()}, {pre.layout.upper()}"),
+        ("", f"(pixel * {pre.scale:.6g} - {_numbers(pre.mean)}) / {_numbers(pre.std)}"),
+        ("boxes", spec.head.boxes),
+        ("defaults", f"confidence {post.conf_threshold}, IoU {post.iou_threshold}, NMS {post.nms}, max {post.max_detections}"),
+        ("size", f"{size.parameters / 1e6:.2f} M parameters, {gflops}" if size else "unknown"),
+        *(("file", f"{f.name} ({f.role}{f', {f.precision} for {f.target}' if f.precision else ''}, {_bytes(f.size)})") for f in bundle.files),
+        ("origin", f"{origin.source} by {origin.exporter}, family {origin.family}, opset {origin.opset}, {origin.created}"),
+        ("versions", ", ".join(f"{name} {version}" for name, version in origin.versions.items())),
+        ("digest", bundle.digest),
+    ]  # fmt: skip
+
+
+def _shortened(labels: tuple[str, ...]) -> str:
+    shown = ", ".join(labels[:6])
+    return f"{len(labels)}: {shown}, …" if len(labels) > 6 else f"{len(labels)}: {shown}"
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return f"{values[0]:.6g}" if len(set(values)) == 1 else "[" + ", ".join(f"{value:.6g}" for value in values) + "]"
+
+
+def _bytes(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB" if size >= 2**20 else f"{size / 1024:.1f} KiB"

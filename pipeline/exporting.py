@@ -1,0 +1,26 @@
+"""From what the user names to the importer that can read it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgewright.runtime import plugins
+from edgewright.runtime.atomic import check_writable_target
+from edgewright.runtime.errors import UsageError
+
+if TYPE_CHECKING:
+    from edgewright.export.request import ExportRequest
+    from edgewright.runtime.bundle import Bundle
+
+
+def export(request: "ExportRequest", output: Path, *, replace: bool = False) -> "Bundle":
+    """The bundle in folder `output` of the network that the request names; UsageError for a source nobody can read."""
+    check_writable_target(output, replace=replace)
+    if not request.source.endswith(".onnx"):
+        raise UsageError(
+            f"'{request.source}' is no source that export knows; give an ONNX file (.onnx) or a recipe (.yaml)"
+        )
+    try:
+        from edgewright.export.from_onnx import import_onnx
+    except ModuleNotFoundError as err:
+        raise plugins.missing_dependency(err, needed_by="export") from err
+    return import_onnx(request, output, replace=replace)
