@@ -143,7 +143,7 @@ def _write_golden(folder: Path, image: Image, tensors: dict[str, npt.NDArray[Any
     (folder / "golden").mkdir()
     if not cv2.imwrite(str(folder / _GOLDEN_IMAGE), image):
         raise ExportError(f"cannot write {folder / _GOLDEN_IMAGE}; check the free disk space")
-    np.savez_compressed(folder / _GOLDEN_TENSORS, **tensors)
+    np.savez_compressed(folder / _GOLDEN_TENSORS, allow_pickle=False, **tensors)
 
 
 def _provenance(origin: Origin) -> Provenance:

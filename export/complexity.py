@@ -29,7 +29,7 @@ def complexity(model: onnx.ModelProto) -> Complexity:
 def _parameters(graph: onnx.GraphProto) -> int:
     """Elements of all floating-point and quantized weights; shapes and axes (int64) are no parameters."""
     kinds = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE, onnx.TensorProto.INT8)
-    stored = sum(
+    stored: int = sum(
         math.prod(t.dims) for t in graph.initializer if t.data_type in kinds and len(t.dims) >= _MIN_PARAMETER_RANK
     )
     constants = (a.t for node in graph.node if node.op_type == "Constant" for a in node.attribute if a.name == "value")

@@ -130,8 +130,9 @@ def load_bundle(path: Path | str) -> Bundle:
     manifest, missing file, truncated file, changed file, or a path that leaves the folder.
     """
     folder = Path(path)
-    manifest = _parse(folder, _read_manifest(folder))
-    if manifest_digest(manifest) != manifest.digest:
+    content = _read_manifest(folder)
+    manifest = _parse(folder, content)
+    if content_digest(content) != manifest.digest:
         raise BundleError(
             f"{folder / MANIFEST} was edited after the bundle was written: its content does not match its digest "
             f"{manifest.digest[:12]}…; export the bundle again"
@@ -143,9 +144,10 @@ def load_bundle(path: Path | str) -> Bundle:
 
 def seal(folder: Path, manifest: Manifest) -> Manifest:
     """Write the manifest, with its digest, as the last file of a new bundle in `folder`."""
-    sealed = manifest.model_copy(update={"digest": manifest_digest(manifest)})
-    (folder / MANIFEST).write_text(sealed.model_dump_json(indent=2, exclude_none=True) + "\n", encoding="utf-8")
-    return sealed
+    content = manifest.model_dump(mode="json", exclude={"digest"}, exclude_none=True)
+    sealed = {**content, "digest": content_digest(content)}
+    (folder / MANIFEST).write_text(json.dumps(sealed, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return Manifest.model_validate(sealed)
 
 
 def describe_file(
@@ -174,10 +176,14 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def manifest_digest(manifest: Manifest) -> str:
-    """sha256 over the manifest as canonical JSON, without the digest itself."""
-    content = manifest.model_dump(mode="json", exclude={"digest"}, exclude_none=True)
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+def content_digest(content: dict[str, Any]) -> str:
+    """sha256 over a manifest's content as canonical JSON, without the digest itself.
+
+    It is taken over what stands in the file, not over the parsed model: a newer version that knows more keys, with
+    defaults, still accepts an older file.
+    """
+    rest = {key: value for key, value in content.items() if key != "digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import click
 from edgewright.pipeline.commands._options import json_option
 
 if TYPE_CHECKING:
-    from edgewright.runtime.bundle import Bundle
+    from edgewright.runtime.bundle import Bundle, BundleFile
 
 
 @click.command()
@@ -46,11 +46,16 @@ def _rows(bundle: "Bundle") -> list[tuple[str, str]]:
         ("boxes", spec.head.boxes),
         ("defaults", f"confidence {post.conf_threshold}, IoU {post.iou_threshold}, NMS {post.nms}, max {post.max_detections}"),
         ("size", f"{size.parameters / 1e6:.2f} M parameters, {gflops}" if size else "unknown"),
-        *(("file", f"{f.name} ({f.role}{f', {f.precision} for {f.target}' if f.precision else ''}, {_bytes(f.size)})") for f in bundle.files),
+        *(("file", _file_line(f)) for f in bundle.files),
         ("origin", f"{origin.source} by {origin.exporter}, family {origin.family}, opset {origin.opset}, {origin.created}"),
         ("versions", ", ".join(f"{name} {version}" for name, version in origin.versions.items())),
         ("digest", bundle.digest),
     ]  # fmt: skip
+
+
+def _file_line(file: "BundleFile") -> str:
+    what = f"{file.role}, {file.precision} for {file.target}" if file.precision else file.role
+    return f"{file.name} ({what}, {_bytes(file.size)})"
 
 
 def _shortened(labels: tuple[str, ...]) -> str:
