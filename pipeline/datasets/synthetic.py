@@ -1,0 +1,107 @@
+"""Pictures of the built-in conveyor with exact labels: `synthetic:SEED:COUNT`."""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from edgewright.pipeline.datasets import BoxDataset, Category, Sample
+from edgewright.runtime.conveyor import LABELS, LabelledImage, render
+from edgewright.runtime.errors import UsageError
+from edgewright.runtime.results import Image
+
+
+@dataclass(frozen=True)
+class _Truth:
+    size_hw: tuple[int, int]
+    image_sha256: str
+    annotations: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class ConveyorDataset(BoxDataset):
+    """Image ids and category ids count from 0, as the generator does; labels are kept from the first rendering."""
+
+    seed: int
+    count: int
+    _truths: dict[int, _Truth] = field(default_factory=dict, repr=False)
+
+    @property
+    def uri(self) -> str:
+        return f"synthetic:{self.seed}:{self.count}"
+
+    @property
+    def categories(self) -> tuple[Category, ...]:
+        return tuple(Category(number, label) for number, label in enumerate(LABELS))
+
+    @property
+    def digest(self) -> str:
+        lines = [
+            *LABELS,
+            *(f"{truth.image_sha256} {truth.annotations}" for truth in map(self._truth, range(self.count))),
+        ]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[Sample]:
+        for index in range(self.count):
+            yield Sample(index, None, partial(self._render, index))
+
+    def first(self, count: int) -> "ConveyorDataset":
+        return replace(self, count=min(count, self.count))
+
+    def coco_ground_truth(self) -> dict[str, Any]:
+        truths = [self._truth(index) for index in range(self.count)]
+        annotations = [{"image_id": index, **a} for index, truth in enumerate(truths) for a in truth.annotations]
+        return {
+            "info": {},
+            "images": [
+                {"id": index, "file_name": f"{index:06d}.png", "height": truth.size_hw[0], "width": truth.size_hw[1]}
+                for index, truth in enumerate(truths)
+            ],
+            "annotations": [{"id": number, **annotation} for number, annotation in enumerate(annotations, start=1)],
+            "categories": [{"id": category.id, "name": category.name} for category in self.categories],
+        }
+
+    def _truth(self, index: int) -> _Truth:
+        if index not in self._truths:
+            self._render(index)
+        return self._truths[index]
+
+    def _render(self, index: int) -> Image:
+        scene = render(self.seed, index)
+        if index not in self._truths:
+            digest = hashlib.sha256(np.ascontiguousarray(scene.image)).hexdigest()
+            self._truths[index] = _Truth(scene.image.shape[:2], digest, _annotations(scene))
+        return scene.image
+
+
+def load(arguments: str) -> ConveyorDataset:
+    """The data set of `SEED:COUNT`; UsageError unless both are whole numbers and there is at least one image."""
+    match = re.fullmatch(r"(\d+):(\d+)", arguments)
+    if match is None or int(match[2]) == 0:
+        raise UsageError(
+            f"data 'synthetic:{arguments}': wanted synthetic:SEED:COUNT with whole numbers, such as synthetic:7:200"
+        )
+    return ConveyorDataset(int(match[1]), int(match[2]))
+
+
+def _annotations(scene: LabelledImage) -> tuple[dict[str, Any], ...]:
+    corners = scene.boxes_xyxy.astype(np.float64)
+    boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
+    return tuple(
+        {
+            "category_id": int(class_id),
+            "bbox": box.tolist(),
+            # COCO measures the size of an object by its visible pixels, not by its box.
+            "area": float(mask.pixels.sum()),
+            "iscrowd": 0,
+        }
+        for class_id, box, mask in zip(scene.class_ids, boxes, scene.masks, strict=True)
+    )
