@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,8 +15,7 @@ import edgewright
 FOLDERS = ("pipeline", "export", "runtime", "calibration", "configs")
 HEAVY = ("torch", "torchvision", "onnx", "openvino", "tensorrt", "nncf", "pycocotools", "faster_coco_eval")
 
-# Runs in a fresh interpreter: makes HEAVY packages unfindable, imports every module of the packages named on the command
-# line, and prints what each one was missing.
+# For a fresh interpreter: HEAVY packages cannot be found, and import_all tells what each module of a package was missing.
 IMPORT_ALL = f"""
 import importlib, json, pkgutil, sys
 class Absent:
@@ -56,7 +54,7 @@ def run_python(code: str, folder: Path, **environment: str) -> str:
 
 
 def lint_imports(checkout: Path) -> subprocess.CompletedProcess[str]:
-    command = [Path(sys.executable).with_name("lint-imports"), "--no-cache", "--no-logo"]
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache", "--no-logo"]
     environment = os.environ | {"PYTHONPATH": str(checkout / "src"), "COLUMNS": "200", "NO_COLOR": "1"}
     return subprocess.run(
         command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=120, check=False
@@ -161,4 +159,4 @@ print(describe_device().software["opencv"] == cv2.__version__)
 def test_the_version_is_that_of_the_installed_package() -> None:
     assert edgewright.__version__ == importlib.metadata.version("edgewright")
     with pytest.raises(AttributeError, match="'edgewright' has no attribute 'versoin'"):
-        getattr(edgewright, "versoin")
+        edgewright.versoin
