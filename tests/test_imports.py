@@ -159,4 +159,4 @@ print(describe_device().software["opencv"] == cv2.__version__)
 def test_the_version_is_that_of_the_installed_package() -> None:
     assert edgewright.__version__ == importlib.metadata.version("edgewright")
     with pytest.raises(AttributeError, match="'edgewright' has no attribute 'versoin'"):
-        edgewright.versoin
+        _ = edgewright.versoin
