@@ -6,7 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from edgewright import configs
 from edgewright.pipeline.yaml_file import load_yaml
+from edgewright.runtime.errors import UsageError
 from edgewright.runtime.plugins import suggestion
 from edgewright.runtime.spec import Strict
 
@@ -66,6 +68,23 @@ class Policy(Strict):
         return self
 
 
-def load_policy(path: str | Path) -> Policy:
-    """The policy in the YAML file `path`; UsageError with one sentence otherwise."""
+def load_policy(name_or_file: str | Path) -> Policy:
+    """The built-in policy of that name ("default"), else the policy in that YAML file; UsageError otherwise."""
+    path, known = Path(name_or_file), builtin_policies()
+    if str(name_or_file) in known and not path.is_file():
+        path = _folder() / f"{name_or_file}.yaml"
+    elif not path.exists():
+        raise UsageError(
+            f"policy: '{name_or_file}' is neither a file nor a built-in policy{suggestion(str(name_or_file), known)}; "
+            f"give a YAML file, or one of: {', '.join(known)}"
+        )
     return load_yaml(path, Policy)
+
+
+def builtin_policies() -> tuple[str, ...]:
+    """The names of the policies that ship with the package, sorted."""
+    return tuple(sorted(path.stem for path in _folder().glob("*.yaml")))
+
+
+def _folder() -> Path:
+    return Path(configs.__file__).parent / "policies"

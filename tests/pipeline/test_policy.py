@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.pipeline.policy import load_policy
+from edgewright.pipeline.policy import builtin_policies, load_policy
 from edgewright.runtime.errors import UsageError
 
 
@@ -59,12 +59,30 @@ def test_a_mistake_in_a_policy_is_one_sentence_with_the_line(tmp_path: Path, tex
 
 
 def test_a_policy_that_is_not_there_or_no_text_is_misuse(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="there is no file"):
+    with pytest.raises(UsageError, match="neither a file nor a built-in policy"):
         load_policy(tmp_path / "none.yaml")
     binary = tmp_path / "policy.yaml"
     binary.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UsageError, match="cannot be read"):
         load_policy(binary)
+
+
+def test_a_misspelt_built_in_policy_is_suggested() -> None:
+    with pytest.raises(UsageError, match=r"did you mean 'accuracy'\?.*one of: accuracy, default"):
+        load_policy("acuracy")
+
+
+def test_a_file_in_the_working_directory_comes_before_a_built_in_policy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "default").write_text("floors: {AP: 0.9}", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert load_policy("default").floors == {"AP": 0.9}
+
+
+@pytest.mark.parametrize("name", builtin_policies())
+def test_every_built_in_policy_is_valid(name: str) -> None:
+    assert load_policy(name).is_relative
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,89 @@
+"""`edgewright gate`: may this candidate ship?"""
+
+from pathlib import Path
+
+import click
+
+from edgewright.pipeline.commands._options import json_option
+
+
+class _SeveralBaselines(click.Command):
+    """`CANDIDATE --baseline B1 B2` means two baselines, as `--baseline B1 --baseline B2` does; click knows the latter only.
+
+    Without a candidate before it, one word belongs to --baseline: `--baseline B1 CANDIDATE`.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        spread: list[str] = []
+        has_candidate = False
+        for word in args:
+            is_value = bool(spread) and spread[-1].startswith("--") and "=" not in spread[-1]
+            if not word.startswith("-") and not is_value:
+                if has_candidate and spread[-2:-1] == ["--baseline"]:
+                    spread.append("--baseline")
+                has_candidate = True
+            spread.append(word)
+        return super().parse_args(ctx, spread)
+
+
+@click.command(cls=_SeveralBaselines)
+@click.argument("candidates", metavar="CANDIDATE.json...", nargs=-1, required=True)
+@click.option(
+    "--baseline",
+    "baselines",
+    metavar="BASELINE.json...",
+    multiple=True,
+    help="What to compare with; needed unless the policy has only absolute limits.",
+)
+@click.option(
+    "--policy",
+    required=True,
+    metavar="NAME|FILE",
+    help="A built-in policy (default, accuracy) or a YAML file like configs/policies/default.yaml.",
+)
+@click.option("--junit", metavar="FILE", help="Write the verdict as JUnit XML.")
+@click.option("--markdown", metavar="FILE", help="Write the verdict for a pull request.")
+@click.option("--html", metavar="FILE", help="Write the verdict as a page.")
+@json_option
+def command(
+    candidates: tuple[str, ...],
+    baselines: tuple[str, ...],
+    policy: str,
+    junit: str | None,
+    markdown: str | None,
+    html: str | None,
+    json_path: str | None,
+) -> int:
+    """Judge reports of a candidate against reports of a baseline; the exit status is 0 when it passes, 1 when it fails.
+
+    Several reports of the same bundle, such as those of evaluate and of benchmark, are merged on each side.
+    """
+    from edgewright.pipeline.console import result_console, write_json
+    from edgewright.pipeline.gate import gate
+    from edgewright.pipeline.policy import load_policy
+    from edgewright.pipeline.report.junit import verdict_junit
+    from edgewright.pipeline.report.pages import verdict_html, verdict_markdown
+    from edgewright.pipeline.report.schema import load_report, merge
+    from edgewright.pipeline.report.text import print_verdict
+
+    rules = load_policy(policy)
+    candidate = merge([load_report(path) for path in candidates])
+    baseline = merge([load_report(path) for path in baselines]) if baselines else None
+    verdict = gate(candidate, baseline, rules)
+    if junit is not None:
+        _write(junit, verdict_junit(verdict))
+    if markdown is not None:
+        _write(markdown, verdict_markdown(verdict).encode())
+    if html is not None:
+        _write(html, verdict_html(verdict).encode())
+    if json_path is not None:
+        write_json(Path(json_path), verdict.model_dump(mode="json"))
+    print_verdict(verdict, result_console())
+    return 0 if verdict.passed else 1
+
+
+def _write(path: str, content: bytes) -> None:
+    from edgewright.runtime.atomic import atomic_file
+
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(content)

@@ -1,0 +1,178 @@
+"""The verdict as text, JUnit XML, Markdown and HTML."""
+
+import io
+import re
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from edgewright.pipeline.gate import gate
+from edgewright.pipeline.policy import Policy
+from edgewright.pipeline.report.junit import verdict_junit
+from edgewright.pipeline.report.numbers import shown
+from edgewright.pipeline.report.pages import verdict_html, verdict_markdown
+from edgewright.pipeline.report.schema import BundleIdentity, DataIdentity, Measurement, Report
+from edgewright.pipeline.report.text import print_verdict
+from edgewright.pipeline.verdict import Verdict
+
+AWKWARD = "AP/<b>pipe|star*\x01 & \nco"
+
+
+def report(digest: str, **values: float) -> Report:
+    named = {"AP": values["ap"], AWKWARD: 0.5, "latency.infer.p50": values["ms"]}
+    return Report(
+        bundle=BundleIdentity(name="nano", digest=digest * 64, task="detect", precision="fp32"),
+        data=DataIdentity(uri="coco:val|x:val.json", digest="d" * 64, images=80),
+        settings={},
+        device={"board": "Jetson Orin Nano", "cpu_model": "Cortex-A78AE"},
+        measurements=tuple(
+            Measurement(name=n, value=v, unit="ms" if "." in n else "fraction", higher_is_better="." not in n)
+            for n, v in named.items()
+        ),
+        created="2026-01-01T10:20:30+00:00",
+    )
+
+
+def verdict(ap: float = 0.309) -> Verdict:
+    policy = Policy(
+        allowed_drop={"AP": 0.005, AWKWARD: 0.1, **({"AR1": 0.1} if ap < 0.3 else {})},
+        allowed_ratio={"latency.infer.p50": 1.1},
+    )
+    return gate(report("c", ap=ap, ms=10.5), report("b", ap=0.309, ms=10.0), policy)
+
+
+def text_of(judged: Verdict) -> list[str]:
+    stream = io.StringIO()
+    print_verdict(judged, Console(file=stream, width=120, color_system=None))
+    return [line.rstrip() for line in stream.getvalue().splitlines()]
+
+
+def test_the_text_starts_with_the_reason_and_lists_failures_before_what_holds() -> None:
+    lines = text_of(verdict(ap=0.259))
+    assert lines[0] == "FAILED: AP 0.259, baseline 0.309, allowed drop 0.005 (and 1 more of 4 limits)"
+    assert [line.split()[0] for line in lines[2:5]] == ["fail", "missing", "pass"]
+    assert re.search(r"latency.infer.p50 +10.5 ms +10 ms +\+0.5 ms \(\+5.0%\) +ratio ≤ 1.1", "\n".join(lines))
+    assert "device: Jetson Orin Nano, Cortex-A78AE" in lines
+    assert text_of(verdict())[0] == "PASSED: 3 of 3 limits hold"
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (0.30912, "fraction", "0.309"),
+        (12.345, "ms", "12.35 ms"),
+        (0.04321, "s", "0.04321 s"),
+        (913_000.0, "count", "913,000 count"),
+        (1.2, "", "1.2"),
+    ],
+)
+def test_numbers_are_shown_short_with_their_unit(value: float, unit: str, text: str) -> None:
+    assert shown(value, unit) == text
+
+
+def test_numbers_get_digits_until_they_differ_from_what_they_are_compared_with() -> None:
+    assert shown(0.30912, "fraction", apart_from=0.30914) == "0.30912"
+    assert shown(123_456.0, "ms", apart_from=123_457.0) == "123,456 ms"
+
+
+# The common JUnit schema: https://github.com/jenkinsci/xunit-plugin, types/model/xsd/junit-10.xsd, as element -> (required
+# attributes, allowed attributes, allowed children); the timestamp's pattern is that of windyroad/JUnit-Schema, JUnit.xsd.
+SUITE = {"name", "tests", "failures", "errors"}
+SCHEMA: dict[str, tuple[set[str], set[str], set[str]]] = {
+    "testsuites": (set(), SUITE | {"time", "skipped", "disabled"}, {"testsuite"}),
+    "testsuite": (
+        SUITE,
+        SUITE | {"time", "skipped", "timestamp", "hostname", "id", "package"},
+        {"properties", "testcase"},
+    ),
+    "properties": (set(), set(), {"property"}),
+    "property": ({"name", "value"}, {"name", "value"}, set()),
+    "testcase": ({"name", "classname"}, {"name", "classname", "time"}, {"failure", "error", "skipped"}),
+    "failure": (set(), {"message", "type"}, set()),
+}
+
+
+def check_junit(element: ET.Element) -> None:
+    required, allowed, children = SCHEMA[element.tag]
+    assert required <= set(element.keys()) <= allowed
+    assert {child.tag for child in element} <= children
+    if element.tag in ("testsuite", "testsuites"):
+        assert int(element.attrib["tests"]) == len(element.findall(".//testcase"))
+        assert int(element.attrib["failures"]) == len(element.findall(".//failure"))
+        assert int(element.attrib["errors"]) == 0
+    if "timestamp" in element.attrib:
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", element.attrib["timestamp"])
+    for child in element:
+        check_junit(child)
+
+
+@pytest.mark.parametrize("ap", [0.309, 0.259])
+def test_the_junit_file_follows_the_common_schema(ap: float) -> None:
+    root = ET.fromstring(verdict_junit(verdict(ap)))
+    assert root.tag == "testsuites"
+    check_junit(root)
+
+
+def test_the_junit_file_has_a_case_for_every_limit_and_says_why_it_failed() -> None:
+    cases = ET.fromstring(verdict_junit(verdict(ap=0.259))).findall(".//testcase")
+    failures = {case.attrib["name"]: case.find("failure") for case in cases}
+    assert len(cases) == 4
+    assert {name for name, failure in failures.items() if failure is not None} == {
+        "allowed_drop AP",
+        "allowed_drop AR1",
+    }
+    failure = failures["allowed_drop AP"]
+    assert failure is not None
+    assert failure.attrib == {"message": "AP 0.259, baseline 0.309, allowed drop 0.005", "type": "fail"}
+
+
+def test_markdown_tables_have_as_many_cells_in_every_row_whatever_the_labels_hold() -> None:
+    text = verdict_markdown(verdict(ap=0.259))
+    assert text.startswith("### ❌ FAILED: AP 0.259, baseline 0.309, allowed drop 0.005")
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {7}
+    assert r"AP/\<b\>pipe\|star\*" in text
+    assert r"80 images of coco:val\|x:val.json" in text
+
+
+def test_markdown_tables_stand_apart_from_the_text_around_them() -> None:
+    lines = verdict_markdown(verdict(ap=0.259)).splitlines()
+    heads = [index for index, line in enumerate(lines) if line.startswith("| | metric")]
+    assert len(heads) == 2
+    assert all(lines[index - 1] == "" and lines[index + 1].startswith("|---") for index in heads)
+    assert lines[lines.index("</details>") - 1] == lines[lines.index("</details>") + 1] == ""
+
+
+class _Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[str] = []
+        self.text: list[str] = []
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.seen.append(tag)
+        self.links += [value for name, value in attrs if name in ("src", "href")]
+        if tag not in ("meta", "link"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def test_the_page_is_self_contained_and_escapes_labels() -> None:
+    page = _Page()
+    page.feed(verdict_html(verdict(ap=0.259)))
+    assert page.open == []
+    assert page.links == ["data:,"]
+    assert "script" not in page.seen
+    assert "b" not in page.seen
+    assert AWKWARD in page.text
+    assert any(text.startswith("FAILED: AP 0.259") for text in page.text)
