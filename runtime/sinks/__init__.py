@@ -1,0 +1,95 @@
+"""Where results go: one file per sink, named by the word before ':' of its URI (`jsonl:run.jsonl`)."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from edgewright.runtime import plugins
+from edgewright.runtime.errors import SinkError, UsageError
+from edgewright.runtime.results import Frame, Image, Result
+from edgewright.runtime.uri import split_options, split_word
+
+
+@dataclass(frozen=True)
+class SinkContext:
+    """What a sink may need to know of the run: the class names, and the rate of the source and whether it is live."""
+
+    labels: tuple[str, ...]
+    fps: float | None = None
+    live: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Output:
+    """What a loop knows of one frame when it leaves: `age_s` since its capture, and the stages it passed so far.
+
+    `picture` is the annotated copy, there when a sink wants it; sinks share it and do not write on it.
+    """
+
+    frame: Frame
+    result: Result
+    age_s: float
+    latency_s: Mapping[str, float]
+    picture: Image | None = None
+
+
+class Sink(ABC):
+    """Takes outputs in order; close it, or use it in `with`. SinkError says why an output could not be written."""
+
+    wants_picture: bool = False
+
+    @abstractmethod
+    def write(self, output: Output) -> None:
+        """Take one output."""
+
+    def close(self) -> None:  # noqa: B027 - a sink that keeps no file open has nothing to finish
+        """Finish what was begun, so that it can be used; harmless when repeated."""
+
+    def __enter__(self) -> "Sink":
+        return self
+
+    def __exit__(self, _: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def open_sink(uri: str, context: SinkContext) -> Sink:
+    """The sink that `uri` names: `word:location[?option=value&...]`.
+
+    A module of this package with the name of the word offers `from_uri(location, options, context) -> Sink`.
+    """
+    parts = split_word(uri)
+    if parts is None:
+        raise UsageError(f"sink '{uri}' has no word before ':'; did you mean '{_word_for_path(uri)}:{uri}'?")
+    location, options = split_options(parts[1])
+    adapter = plugins.load(__name__, parts[0])
+    if not location:
+        raise UsageError(f"sink '{uri}' does not say where to; say for example '{parts[0]}:out'")
+    sink: Sink = adapter.from_uri(location, options, context)
+    return sink
+
+
+@contextmanager
+def open_sinks(uris: Sequence[str], context: SinkContext) -> Iterator[tuple[Sink, ...]]:
+    """The sinks of all `uris`; each is closed at the end, whatever happens to the others."""
+    with ExitStack() as stack:
+        yield tuple(stack.enter_context(open_sink(uri, context)) for uri in uris)
+
+
+def make_folder(folder: Path) -> None:
+    """Make `folder` and what is above it; SinkError when that is not possible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as err:
+        raise SinkError(f"{folder} is a file, a folder is wanted; choose another name") from err
+    except OSError as err:
+        raise SinkError(
+            f"folder {folder} cannot be made: {err.strerror or err}; check its path and permissions"
+        ) from err
+
+
+def _word_for_path(uri: str) -> str:
+    suffix = Path(uri).suffix.lower()
+    return {".json": "jsonl", ".jsonl": "jsonl", ".mp4": "video", ".avi": "video"}.get(suffix, "images")

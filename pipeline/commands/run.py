@@ -1,0 +1,86 @@
+"""`edgewright run`: a bundle on a camera, a video or images."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from edgewright.pipeline.commands._options import engine_options, json_option
+
+if TYPE_CHECKING:
+    from edgewright.runtime.spec import PostprocessSpec
+
+
+@click.command()
+@click.argument("bundle", metavar="BUNDLE")
+@click.option(
+    "--source",
+    "source_uri",
+    required=True,
+    metavar="URI",
+    help="An image, a folder, a quoted glob pattern or a video; or camera:0, synthetic:SEED:COUNT, images:PATH, "
+    "video:FILE.",
+)
+@click.option(
+    "--sink",
+    "sink_uris",
+    multiple=True,
+    metavar="URI",
+    help="jsonl:FILE (jsonl:- is stdout), images:DIR, video:FILE.mp4; may be given several times.",
+)
+@engine_options
+@click.option("--conf", type=click.FloatRange(0, 1), default=None, help="Least score.  [default: the bundle's]")
+@click.option("--iou", type=click.FloatRange(0, 1), default=None, help="Overlap for NMS.  [default: the bundle's]")
+@click.option("--max-frames", type=click.IntRange(min=1), default=None, help="Stop after so many frames.")
+@json_option
+def command(
+    bundle: str,
+    source_uri: str,
+    sink_uris: tuple[str, ...],
+    backend: str,
+    precision: str,
+    threads: int | None,
+    conf: float | None,
+    iou: float | None,
+    max_frames: int | None,
+    json_path: str | None,
+) -> None:
+    """Run BUNDLE on a camera, a video or images, and show how long each stage takes.
+
+    Ctrl-C ends a run in order: the frame at hand is finished and the sinks are closed.
+    """
+    from contextlib import nullcontext
+
+    from edgewright.pipeline.console import write_json
+    from edgewright.pipeline.run import report, run, summary
+    from edgewright.runtime.atomic import atomic_file
+    from edgewright.runtime.bundle import load_bundle
+    from edgewright.runtime.errors import EdgeError
+    from edgewright.runtime.loop import RunStatistics
+    from edgewright.runtime.predictor import open_predictor
+    from edgewright.runtime.sources import open_source
+
+    loaded = load_bundle(bundle)
+    chosen = _thresholds(loaded.spec.postprocess, conf, iou)
+    statistics, failure = RunStatistics(), None
+    with (
+        atomic_file(json_path) if json_path is not None else nullcontext() as json_file,
+        open_source(source_uri) as source,
+        open_predictor(loaded, backend=backend, precision=precision, threads=threads, postprocess=chosen) as predictor,
+    ):
+        try:
+            run(source, predictor, sink_uris, statistics=statistics, max_frames=max_frames)
+        except EdgeError as err:
+            # What was done before an error is told as well: the run may have lasted for weeks.
+            if statistics.frames == 0:
+                raise
+            failure = err
+        if json_file is not None:
+            write_json(json_file, report(loaded, source, predictor, statistics, failure))
+        click.echo(summary(source, statistics), err="jsonl:-" in sink_uris)
+    if failure is not None:
+        raise failure
+
+
+def _thresholds(spec: "PostprocessSpec", conf: float | None, iou: float | None) -> "PostprocessSpec":
+    given = {"conf_threshold": conf, "iou_threshold": iou}
+    return spec.model_copy(update={name: value for name, value in given.items() if value is not None})

@@ -1,0 +1,130 @@
+"""A bundle on a source: the loop with its progress bar, and what is said about it in the end."""
+
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+from edgewright.runtime.bundle import Bundle
+from edgewright.runtime.errors import EdgeError
+from edgewright.runtime.loop import RunStatistics, run_loop, stop_on_signals
+from edgewright.runtime.predictor import Predictor
+from edgewright.runtime.sinks import Output, SinkContext, open_sinks
+from edgewright.runtime.sources import Source
+from edgewright.runtime.timing import table
+
+FORMAT = 1
+
+
+def run(
+    source: Source,
+    predictor: Predictor,
+    sink_uris: Sequence[str],
+    *,
+    statistics: RunStatistics,
+    max_frames: int | None = None,
+) -> None:
+    """Run `source` through `predictor` into the sinks until its end, `max_frames`, or SIGINT or SIGTERM.
+
+    The sinks are closed in any case, and `statistics` holds what was done, also after an error.
+    """
+    labels = predictor.spec.labels
+    with (
+        open_sinks(sink_uris, SinkContext(labels, fps=source.fps, live=source.live)) as sinks,
+        stop_on_signals() as stop,
+        _bar(source, max_frames, statistics) as on_output,
+    ):
+        run_loop(
+            source,
+            predictor,
+            sinks,
+            labels,
+            statistics=statistics,
+            max_frames=max_frames,
+            stop=stop,
+            on_output=on_output,
+        )
+
+
+def summary(source: Source, statistics: RunStatistics) -> str:
+    """What a run did, for people: counts and rates, the stage table, and what the table leaves out."""
+    if statistics.frames == 0:
+        return f"0 frames, {source.skipped} skipped: stopped before the first was done"
+    lines = [
+        f"{statistics.frames} frames, {source.skipped} skipped, {statistics.detections / statistics.frames:.2f} "
+        f"detections per frame, {statistics.frames_per_s:.1f} frames/s over {statistics.seconds:.1f} s",
+        "",
+        table(statistics.summaries()),
+        "",
+    ]
+    if statistics.warmup_frames:
+        lines.append(f"The table leaves out the first {statistics.warmup_frames} frames (warm-up).")
+    else:
+        lines.append("The table includes the warm-up: so few frames say little about speed.")
+    return "\n".join(lines)
+
+
+def report(
+    bundle: Bundle, source: Source, predictor: Predictor, statistics: RunStatistics, failure: EdgeError | None
+) -> dict[str, Any]:
+    """What a run did, for programs; `error` is the sentence that ended it, None after an orderly end."""
+    return {
+        "format": FORMAT,
+        "verb": "run",
+        "bundle": {"name": bundle.spec.name, "digest": bundle.digest},
+        "source": source.name,
+        "settings": predictor.settings,
+        "frames": statistics.frames,
+        "skipped": source.skipped,
+        "detections": statistics.detections,
+        "seconds": round(statistics.seconds, 6),
+        "frames_per_s": round(statistics.frames_per_s, 3),
+        "warmup_frames": statistics.warmup_frames,
+        "stages": {stage: asdict(figures) for stage, figures in statistics.summaries().items()},
+        "error": None if failure is None else str(failure),
+    }
+
+
+@contextmanager
+def _bar(
+    source: Source, max_frames: int | None, statistics: RunStatistics
+) -> Iterator[Callable[[Output], None] | None]:
+    """Yields what moves a bar on stderr with every output: with frames/s, and without end when the length is unknown."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+    from edgewright.pipeline.console import console
+
+    known = [count for count in (source.length, max_frames) if count is not None]
+    total = min(known) if known else None
+    text = TextColumn("{task.description}", markup=False)
+    columns = (SpinnerColumn(), text, *((BarColumn(), TimeRemainingColumn()) if total else ()))
+    with Progress(*columns, console=console(), transient=True) as progress, _log_above_bar():
+        task = progress.add_task(source.name, total=total)
+
+        def on_output(output: Output) -> None:
+            count = f"{statistics.frames}/{total}" if total else f"{statistics.frames}"
+            progress.update(
+                task,
+                completed=output.frame.index + 1,
+                description=f"{source.name}  frame {count}  {statistics.frames_per_s:.1f} frames/s",
+            )
+
+        yield on_output
+
+
+@contextmanager
+def _log_above_bar() -> Iterator[None]:
+    """Send what is logged to stderr through the stand-in that a running bar puts there, which prints above the bar."""
+    handlers = [h for h in logging.getLogger().handlers if type(h) is logging.StreamHandler]
+    streams = [handler.setStream(sys.stderr) for handler in handlers]
+    try:
+        yield
+    finally:
+        for handler, stream in zip(handlers, streams, strict=True):
+            if stream is not None:
+                handler.setStream(stream)

@@ -1,0 +1,126 @@
+"""Frames through a network into sinks, one after the other, until the source ends or somebody says stop."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Protocol
+
+from edgewright.runtime.draw import annotate
+from edgewright.runtime.results import Detections, Frame, Image, Result
+from edgewright.runtime.sinks import Output, Sink
+from edgewright.runtime.sources import Source
+from edgewright.runtime.timing import Laps, StageSummary, Timings
+
+# The first inferences fill caches and start threads.
+WARMUP_FRAMES = 3
+
+
+class Network(Protocol):
+    """The three steps of a predictor."""
+
+    def prepare(self, image: Image, /) -> tuple[Any, Any]: ...
+    def infer(self, feeds: Any, /) -> Any: ...
+    def finish(self, outputs: Any, placement: Any, /) -> Result: ...
+
+
+class RunStatistics:
+    """What a run did so far; complete also when the run ends by an error."""
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self.detections = 0
+        self.seconds = 0.0
+        self._warmup = Timings()
+        self._steady = Timings()
+
+    @property
+    def warmup_frames(self) -> int:
+        """How many frames at the start are left out of the summaries: none when there was nothing but warm-up."""
+        return WARMUP_FRAMES if self.frames > WARMUP_FRAMES else 0
+
+    @property
+    def frames_per_s(self) -> float:
+        return self.frames / self.seconds if self.seconds else 0.0
+
+    def summaries(self) -> dict[str, StageSummary]:
+        """The distribution of each stage's durations."""
+        return (self._steady if self.warmup_frames else self._warmup).summaries()
+
+    def count(self, result: Result, seconds_by_stage: dict[str, float]) -> None:
+        """Count one frame with its result and durations."""
+        self.frames += 1
+        self.detections += len(result) if isinstance(result, Detections) else 0
+        (self._warmup if self.frames <= WARMUP_FRAMES else self._steady).record_all(seconds_by_stage)
+
+
+def run_loop(
+    source: Source,
+    network: Network,
+    sinks: Sequence[Sink],
+    labels: Sequence[str],
+    *,
+    statistics: RunStatistics,
+    max_frames: int | None = None,
+    stop: threading.Event | None = None,
+    on_output: Callable[[Output], None] | None = None,
+) -> None:
+    """Run every frame of `source` through `network` and into all `sinks`; the frame at hand is finished after `stop`.
+
+    Sources and sinks are left open; errors of either end the loop. `statistics` fills up as it runs.
+    """
+    wants_picture = any(sink.wants_picture for sink in sinks)
+    frames, start = iter(source), time.perf_counter()
+    while (max_frames is None or statistics.frames < max_frames) and not (stop is not None and stop.is_set()):
+        laps = Laps()
+        frame = next(frames, None)
+        if frame is None:
+            break
+        laps.mark("capture")
+        output = _process(frame, network, labels, wants_picture, laps)
+        for sink in sinks:
+            sink.write(output)
+        if sinks:
+            laps.mark("sink")
+        statistics.seconds = time.perf_counter() - start
+        statistics.count(output.result, {**laps.seconds, "end_to_end": sum(laps.seconds.values()), "age": output.age_s})
+        if on_output is not None:
+            on_output(output)
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """An event that SIGINT (Ctrl-C) or SIGTERM sets; a second signal acts as if nobody had asked for the event."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def on_signal(number: int, _: FrameType | None) -> None:
+        stop.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    try:
+        for number in before:
+            signal.signal(number, on_signal)
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _process(frame: Frame, network: Network, labels: Sequence[str], wants_picture: bool, laps: Laps) -> Output:
+    feeds, placement = network.prepare(frame.image)
+    laps.mark("prepare")
+    outputs = network.infer(feeds)
+    laps.mark("infer")
+    result = network.finish(outputs, placement)
+    laps.mark("finish")
+    picture = None
+    if wants_picture:
+        picture = annotate(frame.image, result, labels)
+        laps.mark("draw")
+    return Output(frame, result, time.monotonic() - frame.time_s, dict(laps.seconds), picture)

@@ -1,0 +1,141 @@
+"""One JSON object per frame and line, written at once: `jsonl:run.jsonl`, or `jsonl:-` for standard output."""
+
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from edgewright.runtime.errors import SinkError
+from edgewright.runtime.results import Detections, PanopticMap, Result, SemanticMap
+from edgewright.runtime.sinks import Output, Sink, SinkContext, make_folder
+from edgewright.runtime.uri import refuse_unknown_options
+
+
+def from_uri(location: str, options: Mapping[str, str], context: SinkContext) -> Sink:
+    """A sink that writes lines to the file `location`, replacing what it held, or to standard output for '-'."""
+    refuse_unknown_options("sink jsonl", options, ())
+    return StdoutSink(context.labels) if location == "-" else FileSink(Path(location), context.labels)
+
+
+class FileSink(Sink):
+    """Lines in a file. Each is there for readers as soon as it is written, and a line that did not fit is taken back."""
+
+    def __init__(self, path: Path, labels: Sequence[str]) -> None:
+        self._path = path
+        self._labels = labels
+        make_folder(path.parent)
+        try:
+            self._file: BinaryIO = path.open("wb", buffering=0)
+        except OSError as err:
+            raise SinkError(f"{path} cannot be written: {err.strerror or err}; check its path and permissions") from err
+
+    def write(self, output: Output) -> None:
+        line = encoded(record(output, self._labels))
+        start = self._file.tell()
+        try:
+            written = self._file.write(line)
+            if written < len(line):
+                # The rest did not fit: a second try brings the reason.
+                self._file.write(line[written:])
+        except OSError as err:
+            self._file.truncate(start)
+            raise SinkError(f"{self._path} cannot be written: {err.strerror or err}, after {start} bytes") from err
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class StdoutSink(Sink):
+    """Lines on standard output. When its reader goes away, BrokenPipeError says so."""
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        self._labels = labels
+
+    def write(self, output: Output) -> None:
+        sys.stdout.buffer.write(encoded(record(output, self._labels)))
+        sys.stdout.buffer.flush()
+
+
+def encoded(line: Mapping[str, Any]) -> bytes:
+    """A record as one line of UTF-8."""
+    text = json.dumps(line, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    # A file name that is no UTF-8 comes as lone surrogates; as `\udcff` they are valid JSON.
+    return text.encode("utf-8", "backslashreplace") + b"\n"
+
+
+def record(output: Output, labels: Sequence[str]) -> dict[str, Any]:
+    """What a line says of one frame.
+
+    `time_s` is the capture time by the monotonic clock, `media_time_s` the position in a video file, `latency_ms` the
+    stages before the sinks. A box is x1 y1 x2 y2 in pixels of the frame. Maps are summed up as pixels per class.
+    """
+    frame = output.frame
+    line: dict[str, Any] = {"frame": frame.index, "source": frame.source, "time_s": round(frame.time_s, 6)}
+    if "pos_msec" in frame.meta:
+        line["media_time_s"] = round(frame.meta["pos_msec"] / 1000, 6)
+    line["age_ms"] = round(output.age_s * 1000, 3)
+    line |= _findings(output.result, labels)
+    line["latency_ms"] = {stage: round(seconds * 1000, 3) for stage, seconds in output.latency_s.items()}
+    return line
+
+
+def _findings(result: Result, labels: Sequence[str]) -> dict[str, Any]:
+    if isinstance(result, Detections):
+        return {"detections": _objects(result, labels)}
+    if isinstance(result, SemanticMap):
+        return {"detections": [], "semantic": _pixels_per_class(result, labels)}
+    return {"detections": [], "panoptic": _segments(result, labels)}
+
+
+def _objects(found: Detections, labels: Sequence[str]) -> list[dict[str, Any]]:
+    boxes = np.round(found.boxes_xyxy.astype(np.float64), 2).tolist()
+    scores = np.round(found.scores.astype(np.float64), 4).tolist()
+    objects = [
+        {
+            "box": [_finite(edge) for edge in box],
+            "score": _finite(score),
+            "class_id": class_id,
+            "label": _name(labels, class_id),
+        }
+        for box, score, class_id in zip(boxes, scores, found.class_ids.tolist(), strict=True)
+    ]
+    if found.track_ids is not None:
+        for thing, track_id in zip(objects, found.track_ids.tolist(), strict=True):
+            thing["track_id"] = track_id
+    return objects
+
+
+def _pixels_per_class(found: SemanticMap, labels: Sequence[str]) -> list[dict[str, Any]]:
+    class_ids, pixels = np.unique(found.class_ids, return_counts=True)
+    return [
+        {"class_id": class_id, "label": _name(labels, class_id), "pixels": count}
+        for class_id, count in zip(class_ids.tolist(), pixels.tolist(), strict=True)
+    ]
+
+
+def _segments(found: PanopticMap, labels: Sequence[str]) -> list[dict[str, Any]]:
+    ids, counts = np.unique(found.segment_ids, return_counts=True)
+    pixels = dict(zip(ids.tolist(), counts.tolist(), strict=True))
+    return [
+        {
+            "segment_id": segment.segment_id,
+            "class_id": segment.class_id,
+            "label": _name(labels, segment.class_id),
+            "score": None if segment.score is None else _finite(round(segment.score, 4)),
+            "pixels": pixels.get(segment.segment_id, 0),
+        }
+        for segment in found.segments
+    ]
+
+
+def _name(labels: Sequence[str], class_id: int) -> str | None:
+    return labels[class_id] if 0 <= class_id < len(labels) else None
+
+
+def _finite(value: float) -> float | None:
+    # JSON has neither NaN nor infinity.
+    return value if math.isfinite(value) else None

@@ -1,0 +1,153 @@
+"""An annotated video: `video:out.mp4`, `video:out.avi?fps=25`."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from edgewright.runtime.errors import SinkError
+from edgewright.runtime.results import Image
+from edgewright.runtime.sinks import Output, Sink, SinkContext, make_folder
+from edgewright.runtime.uri import positive_number, refuse_unknown_options
+
+_CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
+# Pictures of no film are shown for half a second each; a live source that tells no rate is taken for a usual camera.
+_STILLS_FPS, _LIVE_FPS = 2.0, 30.0
+# An encoder tells nobody when the disk is full, and a film without its index cannot be played: stop while there is
+# room for the index, about 32 bytes a frame.
+_RESERVE_BYTES, _INDEX_BYTES_PER_FRAME = 4 << 20, 32
+_LONGEST_GAP_S = 2.0
+
+
+def from_uri(location: str, options: Mapping[str, str], context: SinkContext) -> "VideoSink":
+    """A sink that writes the film `location`, at the rate of the source unless `fps` is given."""
+    refuse_unknown_options("sink video", options, ("fps",))
+    fps = context.fps or (_LIVE_FPS if context.live else _STILLS_FPS)
+    if "fps" in options:
+        fps = positive_number("option fps of sink video", options["fps"], at_most=240)
+    return VideoSink(Path(location), fps=fps, live=context.live)
+
+
+class VideoSink(Sink):
+    """A film in the size of its first frame; other sizes are fitted in with black bars.
+
+    It grows under a temporary name and gets its own when it is closed, also after an error. Frames of a live source are
+    repeated or left out so that the film runs at the speed of life.
+    """
+
+    wants_picture = True
+
+    def __init__(self, path: Path, *, fps: float, live: bool = False) -> None:
+        if path.suffix.lower() not in _CODECS:
+            raise SinkError(f"video {path}: the suffix '{path.suffix}' is not known; use one of: {', '.join(_CODECS)}")
+        make_folder(path.parent)
+        if path.is_dir() or not os.access(path.parent, os.W_OK):
+            raise SinkError(f"video {path} cannot be written; check its folder and permissions")
+        self._path = path
+        self._partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+        self._fps = fps
+        self._live = live
+        self._writer: cv2.VideoWriter | None = None
+        self._size_hw = (0, 0)
+        self._start_s = 0.0
+        self._frames = 0
+
+    def write(self, output: Output) -> None:
+        if output.picture is None:
+            raise SinkError(f"frame {output.frame.index} came to the sink video without a picture; pass it annotated")
+        if self._writer is None:
+            self._open(output)
+        self._check_room()
+        picture = fit_into(output.picture, self._size_hw)
+        for _ in range(self._copies(output.frame.time_s)):
+            self._encode(picture)
+
+    def close(self) -> None:
+        if self._writer is None:
+            return
+        self._writer.release()
+        self._writer = None
+        try:
+            _check_playable(self._partial, self._path)
+            os.replace(self._partial, self._path)
+        except OSError as err:
+            raise SinkError(f"video {self._path} cannot be finished: {err.strerror or err}") from err
+        finally:
+            self._partial.unlink(missing_ok=True)
+
+    def _open(self, output: Output) -> None:
+        h, w = output.frame.size_hw
+        # Codecs store colour for blocks of 2 by 2 pixels and would cut an odd row off.
+        self._size_hw = (h + h % 2, w + w % 2)
+        self._start_s = output.frame.time_s
+        codec = _CODECS[self._path.suffix.lower()]
+        fourcc = cv2.VideoWriter.fourcc(*codec)
+        writer = cv2.VideoWriter(str(self._partial), fourcc, self._fps, self._size_hw[::-1])
+        if not writer.isOpened():
+            self._partial.unlink(missing_ok=True)
+            other = ".avi" if codec == "mp4v" else ".mp4"
+            raise SinkError(
+                f"video {self._path}: this OpenCV has no encoder '{codec}' for {w}x{h} at {self._fps:g} frames/s; "
+                f"use the suffix {other}, or the sink images:"
+            )
+        self._writer = writer
+
+    def _check_room(self) -> None:
+        needed = _RESERVE_BYTES + _INDEX_BYTES_PER_FRAME * self._frames
+        try:
+            free = shutil.disk_usage(self._path.parent).free
+        except OSError as err:
+            raise SinkError(f"video {self._path} cannot be written: {err.strerror or err}") from err
+        if free < needed:
+            raise SinkError(
+                f"video {self._path}: the disk is full ({free >> 20} MiB free, {needed >> 20} wanted); "
+                f"the video ends after {self._frames} frames"
+            )
+
+    def _copies(self, time_s: float) -> int:
+        if not self._live:
+            return 1
+        due = round((time_s - self._start_s) * self._fps) + 1
+        longest = max(1, round(_LONGEST_GAP_S * self._fps))
+        if due - self._frames > longest:
+            # After a long gap the film goes on instead of standing still for as long.
+            self._start_s += (due - self._frames - longest) / self._fps
+            return longest
+        return max(0, due - self._frames)
+
+    def _encode(self, picture: Image) -> None:
+        if self._writer is not None:
+            self._writer.write(picture)
+            self._frames += 1
+
+
+def fit_into(picture: Image, size_hw: tuple[int, int]) -> Image:
+    """The picture in the middle of a black one of `size_hw`, made smaller or larger to fit; itself when it has that size.
+
+    One row or column less than `size_hw` is filled up at the end, not scaled.
+    """
+    h, w = picture.shape[:2]
+    if (h, w) == size_hw:
+        return picture
+    canvas = np.zeros((*size_hw, 3), np.uint8)
+    if 0 <= size_hw[0] - h <= 1 and 0 <= size_hw[1] - w <= 1:
+        canvas[:h, :w] = picture
+        return canvas
+    ratio = min(size_hw[0] / h, size_hw[1] / w)
+    fitted = (max(1, round(h * ratio)), max(1, round(w * ratio)))
+    y, x = (size_hw[0] - fitted[0]) // 2, (size_hw[1] - fitted[1]) // 2
+    how = cv2.INTER_AREA if ratio < 1 else cv2.INTER_LINEAR
+    canvas[y : y + fitted[0], x : x + fitted[1]] = cv2.resize(picture, fitted[::-1], interpolation=how)
+    return canvas
+
+
+def _check_playable(partial: Path, path: Path) -> None:
+    reader = cv2.VideoCapture(str(partial))
+    try:
+        if not reader.read()[0]:
+            raise SinkError(f"video {path} cannot be played after writing it; the disk may be full or the codec broken")
+    finally:
+        reader.release()
