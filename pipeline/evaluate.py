@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -12,14 +13,18 @@ from edgewright.pipeline.console import progress
 from edgewright.pipeline.datasets import BoxDataset, Dataset
 from edgewright.pipeline.datasets._matching import match_labels
 from edgewright.pipeline.device import describe_device
-from edgewright.pipeline.metrics.coco import CocoResult, box_scores
-from edgewright.pipeline.report.schema import BundleIdentity, DataIdentity, Report, utc_now
+from edgewright.pipeline.report.schema import BundleIdentity, DataIdentity, Measurement, Report, utc_now
+from edgewright.runtime import plugins
 from edgewright.runtime.atomic import atomic_file
+from edgewright.runtime.backends import Setting
 from edgewright.runtime.bundle import Bundle, first_problem
 from edgewright.runtime.errors import UsageError
 from edgewright.runtime.predictor import Predictor, open_predictor
 from edgewright.runtime.results import Detections
 from edgewright.runtime.spec import ModelSpec, PostprocessSpec
+
+if TYPE_CHECKING:
+    from edgewright.pipeline.metrics.coco import CocoResult
 
 _BOX_TASKS = ("detect", "instance")
 
@@ -42,9 +47,8 @@ def evaluate(
     `postprocess` None means `evaluation_settings` of the bundle. `detections_path` receives COCO results JSON.
     """
     boxes = _boxes(bundle.spec, dataset)
-    truth = boxes.coco_ground_truth()
-    annotated = {annotation["category_id"] for annotation in truth["annotations"]}
-    category_ids = match_labels(bundle.spec, boxes.categories, annotated=annotated, uri=boxes.uri)
+    category_ids = match_labels(bundle.spec, boxes)
+    metric = plugins.load("edgewright.pipeline.metrics", "coco")
     settings = postprocess or evaluation_settings(bundle.spec.postprocess)
     with ExitStack() as stack:
         # Opened first, so that a path that cannot be written is known before the long run.
@@ -55,23 +59,10 @@ def evaluate(
         found = list(_predict(predictor, boxes))
         if file is not None:
             _write_results(file, coco_results(found, category_ids))
-    scores = box_scores(truth, list(coco_results(found, category_ids)), max_detections=settings.max_detections)
-    device = describe_device()
-    return Report(
-        bundle=BundleIdentity(
-            name=bundle.spec.name,
-            digest=bundle.digest,
-            task=bundle.spec.task,
-            precision=str(predictor.settings.get("executed_precision", precision)),
-        ),
-        data=DataIdentity(uri=boxes.uri, digest=boxes.digest, images=len(boxes)),
-        settings={"evaluate": predictor.settings},
-        device=device.identity,
-        software={**device.software, "faster-coco-eval": metadata.version("faster-coco-eval")},
-        measurements=scores.measurements,
-        notes=(*boxes.notes, *_unscored(bundle.spec, category_ids), *scores.notes),
-        created=utc_now(),
-    )
+    results = list(coco_results(found, category_ids))
+    scores = metric.box_scores(boxes.coco_ground_truth(), results, max_detections=settings.max_detections)
+    notes = (*boxes.notes, *_unscored(bundle.spec, category_ids), *scores.notes)
+    return _report(bundle, boxes, predictor.settings, scores.measurements, notes)
 
 
 def evaluation_settings(
@@ -86,7 +77,7 @@ def evaluation_settings(
         raise UsageError(f"{first_problem(err)}; thresholds lie within 0 and 1, detections start at 1") from err
 
 
-def coco_results(found: Sequence[Found], category_ids: Sequence[int | None]) -> Iterator[CocoResult]:
+def coco_results(found: Sequence[Found], category_ids: Sequence[int | None]) -> Iterator["CocoResult"]:
     """What was found, as records of a COCO results file; labels without a category are left out."""
     for image_id, detections in found:
         rows = zip(
@@ -95,9 +86,8 @@ def coco_results(found: Sequence[Found], category_ids: Sequence[int | None]) -> 
         for (x1, y1, x2, y2), score, class_id in rows:
             category_id = category_ids[class_id]
             if category_id is not None:
-                yield CocoResult(
-                    image_id=image_id, category_id=category_id, bbox=[x1, y1, x2 - x1, y2 - y1], score=score
-                )
+                box = [x1, y1, x2 - x1, y2 - y1]
+                yield {"image_id": image_id, "category_id": category_id, "bbox": box, "score": score}
 
 
 def _boxes(spec: ModelSpec, dataset: Dataset) -> BoxDataset:
@@ -119,7 +109,32 @@ def _predict(predictor: Predictor, dataset: Dataset) -> Iterator[Found]:
         yield sample.image_id, result
 
 
-def _write_results(path: Path, results: Iterator[CocoResult]) -> None:
+def _report(
+    bundle: Bundle,
+    dataset: Dataset,
+    settings: dict[str, Setting],
+    measurements: tuple[Measurement, ...],
+    notes: tuple[str, ...],
+) -> Report:
+    device = describe_device()
+    return Report(
+        bundle=BundleIdentity(
+            name=bundle.spec.name,
+            digest=bundle.digest,
+            task=bundle.spec.task,
+            precision=str(settings.get("executed_precision", settings["precision"])),
+        ),
+        data=DataIdentity(uri=dataset.uri, digest=dataset.digest, images=len(dataset)),
+        settings={"evaluate": settings},
+        device=device.identity,
+        software={**device.software, "faster-coco-eval": metadata.version("faster-coco-eval")},
+        measurements=measurements,
+        notes=notes,
+        created=utc_now(),
+    )
+
+
+def _write_results(path: Path, results: Iterator["CocoResult"]) -> None:
     """One record a line: 500 000 records of a large data set need no large text in memory."""
     with path.open("w", encoding="utf-8") as file:
         file.write("[")
@@ -131,4 +146,5 @@ def _write_results(path: Path, results: Iterator[CocoResult]) -> None:
 
 def _unscored(spec: ModelSpec, category_ids: Sequence[int | None]) -> tuple[str, ...]:
     left_out = [label for label, category_id in zip(spec.labels, category_ids, strict=True) if category_id is None]
-    return (f"labels that the data do not have are not scored: {', '.join(left_out)}",) if left_out else ()
+    few = ", ".join(left_out[:5]) + (", ..." if len(left_out) > 5 else "")
+    return (f"{len(left_out)} labels that the data do not have are not scored: {few}",) if left_out else ()

@@ -73,7 +73,7 @@ def command(
     for table in _tables(report):
         console.print(table, markup=False, highlight=False)
     for note in report.notes:
-        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+        click.echo(f"note: {note}")
 
 
 def _tables(report: "Report") -> "tuple[Table, Table]":

@@ -62,6 +62,11 @@ class BoxDataset(Dataset):
     @abstractmethod
     def categories(self) -> tuple[Category, ...]: ...
 
+    @property
+    def annotated(self) -> frozenset[int]:
+        """The ids of the categories that objects may have; fewer than all where the labels use fewer."""
+        return frozenset(category.id for category in self.categories)
+
     @abstractmethod
     def first(self, count: int) -> "BoxDataset": ...
 

@@ -1,9 +1,9 @@
 """Which category of a data set a label of a network means; a wrong pair would only show as a low AP."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
-from edgewright.pipeline.datasets import Category
+from edgewright.pipeline.datasets import BoxDataset, Category
 from edgewright.runtime import plugins
 from edgewright.runtime.errors import DataError
 from edgewright.runtime.spec import ModelSpec
@@ -12,20 +12,19 @@ from edgewright.runtime.spec import ModelSpec
 _SAME = {"aeroplane": "airplane", "motorbike": "motorcycle", "sofa": "couch", "tvmonitor": "tv"}
 
 
-def match_labels(
-    spec: ModelSpec, categories: Sequence[Category], *, annotated: Collection[int], uri: str
-) -> tuple[int | None, ...]:
+def match_labels(spec: ModelSpec, dataset: BoxDataset) -> tuple[int | None, ...]:
     """The category id of every label, None for a label that the data set does not have.
 
     Names decide; where the network states ids, they must say the same. Spaces, case and the spelling of PASCAL VOC do
-    not matter. DataError when names and ids disagree, or when an `annotated` category has no label.
+    not matter. DataError when names and ids disagree, or when a category with objects has no label.
     """
-    _refuse_disagreement(spec, categories, uri)
+    categories = dataset.categories
     by_name = {_key(category.name): category.id for category in categories}
     matched = tuple(by_name.get(_key(label)) for label in spec.labels)
-    unmatched = [category for category in categories if category.id in annotated and category.id not in matched]
+    unmatched = [category for category in categories if category.id in dataset.annotated and category.id not in matched]
     if unmatched:
-        raise DataError(_unmatched_sentence(spec, unmatched, len(annotated), uri))
+        raise DataError(_unmatched_sentence(spec, unmatched, len(dataset.annotated), dataset.uri))
+    _refuse_disagreement(spec, categories, dataset.uri)
     return matched
 
 

@@ -37,6 +37,10 @@ class CocoDataset(BoxDataset):
         return tuple(Category(category["id"], category["name"]) for category in self.content["categories"])
 
     @cached_property
+    def annotated(self) -> frozenset[int]:
+        return frozenset(annotation["category_id"] for annotation in self.content["annotations"])
+
+    @cached_property
     def digest(self) -> str:
         labels = defaultdict(list)
         for annotation in self.content["annotations"]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgewright.pipeline.datasets import BoxDataset, Category, Sample
-from edgewright.runtime.conveyor import LABELS, LabelledImage, render
+from edgewright.runtime.conveyor import LABELS, LabelledImage, render_scene
 from edgewright.runtime.errors import UsageError
 from edgewright.runtime.results import Image
 
@@ -75,9 +75,9 @@ class ConveyorDataset(BoxDataset):
         return self._truths[index]
 
     def _render(self, index: int) -> Image:
-        scene = render(self.seed, index)
+        scene = render_scene(self.seed, index)
         if index not in self._truths:
-            digest = hashlib.sha256(np.ascontiguousarray(scene.image)).hexdigest()
+            digest = hashlib.sha256(scene.image.tobytes()).hexdigest()
             self._truths[index] = _Truth(scene.image.shape[:2], digest, _annotations(scene))
         return scene.image
 

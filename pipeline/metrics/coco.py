@@ -6,9 +6,9 @@ from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
+from faster_coco_eval import COCO, COCOeval_faster
 
 from edgewright.pipeline.report.schema import Measurement
-from edgewright.runtime import plugins
 from edgewright.runtime.errors import DataError
 
 # The order of pycocotools, Params.areaRngLbl.
@@ -50,7 +50,7 @@ def box_scores(truth: dict[str, Any], results: Sequence[CocoResult], *, max_dete
     }
     if values["AP"] is None:
         raise DataError(
-            "the labels hold no object that counts (all are crowds), so nothing can be scored; use other images"
+            "the labels hold no object that counts (none at all, or crowds only), so nothing can be scored; use other images"
         )
     measured = tuple(
         Measurement(name=name, value=value, unit="fraction", higher_is_better=True)
@@ -71,10 +71,6 @@ class _Tables:
 
 
 def _accumulate(truth: dict[str, Any], results: Sequence[CocoResult], limits: list[int]) -> _Tables:
-    try:
-        from faster_coco_eval import COCO, COCOeval_faster
-    except ModuleNotFoundError as err:
-        raise plugins.missing_dependency(err, needed_by="scoring boxes") from err
     # The library writes into the records that it is given.
     labels = COCO({**truth, "annotations": [_bare(annotation) for annotation in truth["annotations"]]})
     found = labels.loadRes([{**result, "segmentation": _NO_MASK} for result in results])
@@ -127,7 +123,8 @@ def _notes(values: dict[str, float | None], results: Sequence[CocoResult]) -> tu
         notes.append(f"no objects of that size, so not measured: {', '.join(sizes)}")
     if classes:
         total = sum(name.startswith("AP/") for name in values)
-        notes.append(f"{len(classes)} of {total} classes have no objects and do not count: {', '.join(classes)}")
+        few = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
+        notes.append(f"{len(classes)} of {total} classes have no objects and do not count: {few}")
     if not results:
         notes.append("the network found nothing at all")
     return tuple(notes)
