@@ -1,0 +1,59 @@
+"""Files and folders appear complete or not at all."""
+
+from pathlib import Path
+
+import pytest
+
+from edgewright.runtime.atomic import atomic_file, atomic_folder
+from edgewright.runtime.errors import UsageError
+
+
+def test_a_file_appears_only_when_the_block_ends_well(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "report.json"
+    with atomic_file(target) as temporary:
+        temporary.write_text("{}")
+        assert not target.exists()
+        assert temporary.suffix == ".json"
+    assert target.read_text() == "{}"
+    assert [path.name for path in target.parent.iterdir()] == ["report.json"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_an_interrupted_block_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: type[BaseException]) -> None:
+    target = tmp_path / "report.json"
+    target.write_text("old")
+    with pytest.raises(error), atomic_file(target) as temporary:
+        temporary.write_text("new")
+        raise error
+    assert target.read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_an_interrupted_folder_leaves_the_old_one_and_nothing_else(tmp_path: Path, error: type[BaseException]) -> None:
+    target = tmp_path / "bundle"
+    target.mkdir()
+    (target / "old").write_text("old")
+    with pytest.raises(error), atomic_folder(target, replace=True) as temporary:
+        (temporary / "new").write_text("new")
+        raise error
+    assert [path.name for path in target.iterdir()] == ["old"]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_an_existing_folder_is_replaced_only_when_asked(tmp_path: Path) -> None:
+    target = tmp_path / "bundle"
+    target.mkdir()
+    (target / "old").write_text("old")
+    with pytest.raises(UsageError, match="exists already"), atomic_folder(target):
+        pass
+    with atomic_folder(target, replace=True) as temporary:
+        (temporary / "new").write_text("new")
+    assert [path.name for path in target.iterdir()] == ["new"]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_parent_that_is_a_file_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot write"), atomic_file(tmp_path / "file" / "report.json"):
+        pass
