@@ -142,7 +142,7 @@ def test_markdown_tables_stand_apart_from_the_text_around_them() -> None:
     lines = verdict_markdown(verdict(ap=0.259)).splitlines()
     heads = [index for index, line in enumerate(lines) if line.startswith("| | metric")]
     assert len(heads) == 2
-    assert all(lines[index - 1] == "" and lines[index + 1].startswith("|---") for index in heads)
+    assert all(lines[index - 1] == "" and lines[index + 1].startswith("|:--") for index in heads)
     assert lines[lines.index("</details>") - 1] == lines[lines.index("</details>") + 1] == ""
 
 
