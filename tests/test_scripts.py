@@ -165,12 +165,37 @@ def test_a_python_that_does_not_fit_is_refused_in_one_sentence(checkout_with_uv:
     assert "old-python" in refused.stderr
 
 
-def test_a_board_without_opencv_gets_the_one_from_pypi(checkout_with_uv: Checkout) -> None:
-    checkout_with_uv.provide("uname", "#!/bin/sh\necho aarch64\n")
-    assert checkout_with_uv.setup("openvino").returncode == 0
-    assert checkout_with_uv.setup("openvino").returncode == 0
-    (call,) = checkout_with_uv.calls("sync")
-    assert "--extra opencv" in call or "--group headless" in call
+@pytest.mark.parametrize(
+    ("machine", "brings_cv2", "brings_libgl", "wanted"),
+    [
+        ("x86_64", False, True, []),
+        ("x86_64", False, False, ["--no-install-package opencv-python --group headless"]),
+        ("aarch64", True, False, ["--system-site-packages"]),
+        ("aarch64", False, True, ["--extra opencv"]),
+        ("aarch64", False, False, ["--no-install-package opencv-python --group headless"]),
+    ],
+)
+def test_setup_takes_the_opencv_that_this_machine_can_load(
+    checkout_with_uv: Checkout, machine: str, brings_cv2: bool, brings_libgl: bool, wanted: list[str]
+) -> None:
+    checkout_with_uv.provide("uname", f"#!/bin/sh\necho {machine}\n")
+    checkout_with_uv.provide(
+        "some-python",
+        f"""#!/bin/sh
+case "$*" in
+  *_base_executable*) command -v "$0" ;;
+  *"import cv2"*) exit {int(not brings_cv2)} ;;
+  *libGL*) exit {int(not brings_libgl)} ;;
+  *) exec "{sys.executable}" "$@" ;;
+esac
+""",
+    )
+    for _ in range(2):
+        assert checkout_with_uv.setup("openvino", PYTHON="some-python").returncode == 0
+    calls = [*checkout_with_uv.calls("venv"), *checkout_with_uv.calls("sync")]
+    options = ["--system-site-packages", "--extra opencv", "--no-install-package opencv-python --group headless"]
+    assert len(calls) == 2
+    assert [option for option in options if any(option in call for call in calls)] == wanted
 
 
 @pytest.mark.parametrize("path", SHELL_SCRIPTS, ids=lambda path: path.name)
