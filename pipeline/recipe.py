@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from edgewright.export.request import ExportRequest
-from edgewright.pipeline.flat_yaml import load_flat_yaml
+from edgewright.pipeline.yaml_file import load_yaml
 from edgewright.runtime.errors import UsageError
 
 # Keys whose value may name a file; relative to the recipe's folder.
@@ -34,7 +34,7 @@ class Recipe(ExportRequest):
 
 def load_recipe(path: Path) -> Recipe:
     """The recipe in the file, with the paths of what it reads resolved; UsageError for an unknown key or a wrong value."""
-    recipe = load_flat_yaml(path, Recipe)
+    recipe = load_yaml(path, Recipe)
     changes = {
         name: _resolved(path.parent, getattr(recipe, name)) for name in _PATHS if getattr(recipe, name) is not None
     }

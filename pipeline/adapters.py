@@ -1,0 +1,47 @@
+"""What this installation can do: every adapter by kind, or why it cannot load here."""
+
+import inspect
+from dataclasses import dataclass
+
+from edgewright.runtime import plugins
+from edgewright.runtime.errors import EdgeError
+
+_PACKAGES = {
+    "families": "edgewright.export.families",
+    "backends": "edgewright.runtime.backends",
+    "heads": "edgewright.runtime.heads",
+    "NMS variants": "edgewright.runtime.nms",
+    "sources": "edgewright.runtime.sources",
+    "sinks": "edgewright.runtime.sinks",
+    "data sets": "edgewright.pipeline.datasets",
+}
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """One adapter: its name, whether it loads on this machine, and what it is (or what is missing)."""
+
+    name: str
+    available: bool
+    about: str
+
+
+def adapters() -> dict[str, tuple[Adapter, ...]]:
+    """Every adapter by kind, found by file name and loaded to see whether it can."""
+    return {kind: tuple(_describe(package, name) for name in _names(package)) for kind, package in _PACKAGES.items()}
+
+
+def _names(package: str) -> tuple[str, ...]:
+    try:
+        return plugins.names(package)
+    except ModuleNotFoundError:
+        return ()
+
+
+def _describe(package: str, name: str) -> Adapter:
+    try:
+        module = plugins.load(package, name)
+    except (EdgeError, ImportError, OSError) as err:
+        return Adapter(name, False, f"not available: {err}")
+    first_line = (inspect.getdoc(module) or "").split("\n", 1)[0]
+    return Adapter(name, True, first_line)

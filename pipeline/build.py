@@ -1,0 +1,191 @@
+"""The whole chain of a recipe: export, verify, evaluate, benchmark, gate."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from edgewright.pipeline.console import write_json
+from edgewright.pipeline.recipe import Recipe
+from edgewright.pipeline.report.schema import Report, load_report, merge
+from edgewright.pipeline.stages import Outcome, run_stage
+from edgewright.pipeline.verdict import Verdict
+from edgewright.runtime.bundle import Bundle, file_sha256, load_bundle
+from edgewright.runtime.errors import ParityError, UsageError
+
+Tell = Callable[[Outcome], None]
+_BUNDLE, _REPORTS, _STAGES = "bundle", "reports", ".stages"
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a chain made: the bundle, one report per backend, and the gate's verdict (None without a policy)."""
+
+    bundle: Bundle
+    reports: dict[str, Report]
+    verdicts: dict[str, Verdict]
+
+    @property
+    def passed(self) -> bool:
+        return all(verdict.passed for verdict in self.verdicts.values())
+
+
+def build(recipe: Recipe, folder: Path, *, tell: Tell = lambda outcome: None) -> Built:
+    """Run the recipe's chain in `folder`; stages whose inputs did not change are reused. `tell` hears each outcome.
+
+    `folder` receives bundle/, reports/<backend>.json and, with a policy, verdicts/<backend>.{json,md,xml}. Backends run one
+    after the other; ParityError when a golden tensor differs.
+    """
+    _check(recipe)
+    bundle = _export(recipe, folder, tell)
+    reports = {backend: _measure(recipe, bundle, folder, backend, tell) for backend in recipe.backends}
+    verdicts = {
+        backend: _judge(recipe, folder, backend, report, tell) for backend, report in reports.items() if recipe.policy
+    }
+    return Built(bundle, reports, verdicts)
+
+
+def _check(recipe: Recipe) -> None:
+    """Complain before the first long stage, not after it."""
+    from edgewright.pipeline.policy import load_policy
+    from edgewright.runtime import plugins
+
+    for backend in recipe.backends:
+        plugins.load("edgewright.runtime.backends", backend)
+    if recipe.policy is not None:
+        policy = load_policy(recipe.policy)
+        if policy.is_relative and recipe.baseline is None:
+            raise UsageError(
+                f"policy '{recipe.policy}' compares with a baseline but the recipe names none; "
+                "add `baseline: REPORT.json`, or take a policy of absolute limits"
+            )
+    elif recipe.baseline is not None:
+        raise UsageError("the recipe names a baseline but no policy; add `policy: default`")
+    if recipe.data is not None:
+        from edgewright.pipeline.datasets import open_dataset
+
+        open_dataset(recipe.data)
+
+
+def _export(recipe: Recipe, folder: Path, tell: Tell) -> Bundle:
+    from edgewright.export.request import ExportRequest
+    from edgewright.pipeline.exporting import export
+
+    request = ExportRequest.model_validate(recipe.model_dump(include=set(ExportRequest.model_fields)))
+    if not Path(request.source).is_file():
+        raise UsageError(f"the recipe's source {request.source} is no file; put it there, or name another")
+    path = folder / _BUNDLE
+    inputs: dict[str, Any] = {
+        **request.model_dump(mode="json", exclude_none=True),
+        "edgewright": metadata.version("edgewright"),
+    }
+    for key in ("source", "labels", "image"):
+        value = getattr(request, key)
+        if value is not None and Path(value).is_file():
+            inputs[f"{key} content"] = file_sha256(Path(value))
+    tell(run_stage(folder / _STAGES, "export", inputs, [path], lambda: _discard(export(request, path, replace=True))))
+    return load_bundle(path)
+
+
+def _measure(recipe: Recipe, bundle: Bundle, folder: Path, backend: str, tell: Tell) -> Report:
+    engine: dict[str, Any] = {
+        "bundle": bundle.digest,
+        "backend": backend,
+        "precision": recipe.precision,
+        "threads": recipe.threads,
+        "edgewright": metadata.version("edgewright"),
+        "engine": _engine_version(backend),
+    }
+    _verify(recipe, bundle, folder, backend, engine, tell)
+    parts = []
+    if recipe.data is not None:
+        parts.append(_evaluate(recipe, bundle, folder, backend, engine, tell))
+    parts.append(_benchmark(recipe, bundle, folder, backend, engine, tell))
+    report = merge([load_report(path) for path in parts])
+    write_json(folder / _REPORTS / f"{backend}.json", report.model_dump(mode="json"))
+    return report
+
+
+def _verify(recipe: Recipe, bundle: Bundle, folder: Path, backend: str, engine: dict[str, Any], tell: Tell) -> None:
+    from edgewright.pipeline.verify import verify
+
+    def action() -> None:
+        checks = verify(bundle, backend=backend, precision=recipe.precision, threads=recipe.threads)
+        different = [check.tensor for check in checks if not check.passed]
+        if different:
+            raise ParityError(
+                f"{bundle.path}: golden tensors differ on backend {backend}: {', '.join(different)}; "
+                f"see `edgewright verify {bundle.path} --backend {backend}`"
+            )
+
+    tell(run_stage(folder / _STAGES, f"verify-{backend}", engine, [], action))
+
+
+def _evaluate(recipe: Recipe, bundle: Bundle, folder: Path, backend: str, engine: dict[str, Any], tell: Tell) -> Path:
+    from edgewright.pipeline.datasets import open_dataset
+    from edgewright.pipeline.evaluate import evaluate, evaluation_settings
+
+    path = folder / _REPORTS / f"evaluate-{backend}.json"
+    dataset = open_dataset(str(recipe.data))
+    settings = evaluation_settings(
+        bundle.spec.postprocess, conf=recipe.eval_conf_threshold, max_detections=recipe.eval_max_detections
+    )
+
+    def action() -> None:
+        report = evaluate(
+            bundle, dataset, backend=backend, precision=recipe.precision, threads=recipe.threads, postprocess=settings
+        )
+        write_json(path, report.model_dump(mode="json"))
+
+    inputs = {**engine, "data": dataset.digest, "settings": settings.model_dump(mode="json")}
+    tell(run_stage(folder / _STAGES, f"evaluate-{backend}", inputs, [path], action))
+    return path
+
+
+def _benchmark(recipe: Recipe, bundle: Bundle, folder: Path, backend: str, engine: dict[str, Any], tell: Tell) -> Path:
+    from edgewright.pipeline.benchmark import benchmark
+    from edgewright.pipeline.device import describe_device
+
+    path = folder / _REPORTS / f"benchmark-{backend}.json"
+
+    def action() -> None:
+        report = benchmark(
+            bundle,
+            backend=backend,
+            precision=recipe.precision,
+            threads=recipe.threads,
+            seconds=recipe.benchmark_seconds,
+        )
+        write_json(path, report.model_dump(mode="json"))
+
+    inputs = {**engine, "seconds": recipe.benchmark_seconds, "device": describe_device().identity}
+    tell(run_stage(folder / _STAGES, f"benchmark-{backend}", inputs, [path], action))
+    return path
+
+
+def _judge(recipe: Recipe, folder: Path, backend: str, report: Report, tell: Tell) -> Verdict:
+    from edgewright.pipeline.gate import gate
+    from edgewright.pipeline.policy import load_policy
+    from edgewright.pipeline.report.junit import verdict_junit
+    from edgewright.pipeline.report.pages import verdict_markdown
+    from edgewright.runtime.atomic import atomic_file
+
+    baseline = None if recipe.baseline is None else load_report(recipe.baseline)
+    verdict = gate(report, baseline, load_policy(str(recipe.policy)))
+    stem = folder / "verdicts" / backend
+    write_json(stem.with_suffix(".json"), verdict.model_dump(mode="json"))
+    for suffix, content in ((".xml", verdict_junit(verdict)), (".md", verdict_markdown(verdict).encode())):
+        with atomic_file(stem.with_suffix(suffix)) as temporary:
+            temporary.write_bytes(content)
+    tell(Outcome(f"gate-{backend}", True, "a verdict is always given anew"))
+    return verdict
+
+
+def _engine_version(backend: str) -> str:
+    package = {"ort": "onnxruntime", "ov": "openvino"}.get(backend)
+    return metadata.version(package) if package else "unknown"
+
+
+def _discard(value: object) -> None:
+    """For an action whose result is read back from disk."""
