@@ -1,6 +1,5 @@
 """Labelled images by URI: `coco:IMAGES_DIR:ANNOTATIONS.json`; the word before ':' is a file of this folder."""
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any
 
 from edgewright.runtime import plugins
 from edgewright.runtime.results import Image
+from edgewright.runtime.uri import split_word
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Category:
 
 @dataclass(frozen=True)
 class Sample:
-    """One image of a data set; `image()` reads it anew as BGR uint8 (H, W, 3), DataError when it is damaged.
+    """One image of a data set; `image()` reads it anew as BGR uint8 (H, W, 3), SourceError when it is damaged.
 
     `path` is None where no file lies behind it.
     """
@@ -83,8 +83,7 @@ def open_dataset(uri: str) -> Dataset:
 
 
 def _split_kind(uri: str) -> tuple[str, str]:
-    # One letter before the colon is a Windows drive: `C:\images` is a plain folder.
-    match = re.match(r"(\w{2,}):(.*)", uri, re.DOTALL)
-    if match is None or Path(uri).is_dir():
+    # A folder may have a ':' in its name, and one letter before it is a Windows drive: both are plain folders.
+    if Path(uri).is_dir():
         return "folder", uri
-    return match[1], match[2]
+    return split_word(uri) or ("folder", uri)

@@ -52,9 +52,9 @@ def check_annotations(path: Path, annotations: list[Record], kind: str, records:
     lost = [a.get(key) for a in annotations if not _is_whole(a.get(key)) or a[key] not in known]
     if lost:
         raise DataError(
-            f"{path}: {len(lost)} of {len(annotations)} annotations have a {key} that no {kind} has "
-            f"({_few(sorted(set(map(str, lost))))}); the file lists {len(known)} {kind} ids such as "
-            f"{_few(sorted(known))}; annotations and the {kind} list must belong together"
+            f"{path}: {len(lost)} of {len(annotations)} annotations have {key} {_few(sorted(set(map(str, lost))))}, "
+            f"which no {kind} has; the file lists {len(known)} {kind} ids such as {_few(sorted(known))}; "
+            f"annotations and the {kind} list must belong together"
         )
 
 

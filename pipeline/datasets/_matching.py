@@ -4,7 +4,6 @@ import re
 from collections.abc import Sequence
 
 from edgewright.pipeline.datasets import BoxDataset, Category
-from edgewright.runtime import plugins
 from edgewright.runtime.errors import DataError
 from edgewright.runtime.spec import ModelSpec
 
@@ -53,7 +52,7 @@ def _unmatched_sentence(spec: ModelSpec, unmatched: Sequence[Category], annotate
     name = unmatched[0].name
     return (
         f"{len(unmatched)} of {annotated} categories of {uri} have no label in {spec.name}, the first is "
-        f"{unmatched[0].id} '{name}'{plugins.suggestion(name, spec.labels)}; labels: {', '.join(spec.labels[:5])}"
+        f"{unmatched[0].id} '{name}'; labels: {', '.join(spec.labels[:5])}"
         f"{', ...' if len(spec.labels) > 5 else ''}; export the bundle with the labels it was trained on, "
         "or take these categories out of the annotations"
     )

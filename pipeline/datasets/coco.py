@@ -12,9 +12,10 @@ from typing import Any
 from edgewright.pipeline.datasets import BoxDataset, Category, Sample
 from edgewright.pipeline.datasets._coco_checks import stated_size
 from edgewright.pipeline.datasets._coco_json import has_unusual_ids, read_coco_json
-from edgewright.pipeline.datasets._images import file_digest, read_image
+from edgewright.pipeline.datasets._digests import image_sha256
 from edgewright.runtime.errors import DataError, UsageError
 from edgewright.runtime.results import Image
+from edgewright.runtime.sources.images import read_image
 
 _WANTED = "coco:IMAGES_DIR:ANNOTATIONS.json"
 
@@ -47,7 +48,7 @@ class CocoDataset(BoxDataset):
             labels[annotation["image_id"]].append(_canonical(annotation))
         lines = [f"category {c.id} {c.name}" for c in sorted(self.categories, key=lambda c: c.id)]
         for image in sorted(self.content["images"], key=lambda image: int(image["id"])):
-            lines.append(f"image {image['id']} {file_digest(self.folder / image['file_name'])}")
+            lines.append(f"image {image['id']} {image_sha256(self.folder / image['file_name'])}")
             lines += sorted(labels[image["id"]])
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 

@@ -1,4 +1,4 @@
-"""A plain folder of images without labels: `DIR` or `folder:DIR`."""
+"""Images without labels: a plain folder, `DIR` or `folder:DIR`."""
 
 import hashlib
 from collections.abc import Iterator
@@ -7,13 +7,14 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from edgewright.pipeline.datasets import Dataset, Sample
-from edgewright.pipeline.datasets._images import SUFFIXES, file_digest, read_image
+from edgewright.pipeline.datasets._digests import image_sha256
 from edgewright.runtime.errors import DataError
+from edgewright.runtime.sources.images import find_images, read_image
 
 
 @dataclass(frozen=True, eq=False)
 class ImageFolder(Dataset):
-    """The images of a folder in the order of their names; image ids count from 1."""
+    """The images of a folder in natural order (2 before 10); image ids count from 1."""
 
     folder: Path
     paths: tuple[Path, ...]
@@ -24,7 +25,7 @@ class ImageFolder(Dataset):
 
     @cached_property
     def digest(self) -> str:
-        return hashlib.sha256("\n".join(map(file_digest, self.paths)).encode()).hexdigest()
+        return hashlib.sha256("\n".join(map(image_sha256, self.paths)).encode()).hexdigest()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -38,13 +39,8 @@ class ImageFolder(Dataset):
 
 
 def load(arguments: str) -> ImageFolder:
-    """The images directly in the folder `arguments`; DataError when there is no folder or no image in it."""
+    """The images directly in the folder `arguments`; DataError or SourceError when there are none."""
     folder = Path(arguments)
     if not folder.is_dir():
-        raise DataError(
-            f"data '{arguments}': there is no such folder; give an image folder, or coco:IMAGES_DIR:ANNOTATIONS.json"
-        )
-    paths = tuple(sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES))
-    if not paths:
-        raise DataError(f"{folder}: no image in this folder; files ending in {', '.join(sorted(SUFFIXES))} are read")
-    return ImageFolder(folder, paths)
+        raise DataError(f"data '{arguments}': there is no such folder; give an image folder or coco:IMAGES:JSON")
+    return ImageFolder(folder, find_images(str(folder)))
