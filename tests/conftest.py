@@ -9,6 +9,9 @@ from hypothesis import settings
 # Two workers share the cores; an engine that takes them all slows both. Read when NumPy or torch is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# ONNX Runtime sends usage data to its maker unless this is set before it loads.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 # A loaded machine is slow, which is no failure.
 settings.register_profile("edgewright", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("edgewright")
