@@ -8,7 +8,7 @@ def shown(value: float, unit: str, *, apart_from: float | None = None) -> str:
         text = _digits(value, unit, digits)
         if apart_from is None or value == apart_from or text != _digits(apart_from, unit, digits):
             break
-    return text if unit in ("fraction", "") else f"{text} {unit}"
+    return text if unit in ("fraction", "count", "") else f"{text} {unit}"
 
 
 def _digits(value: float, unit: str, digits: int) -> str:

@@ -65,7 +65,7 @@ def test_the_text_starts_with_the_reason_and_lists_failures_before_what_holds() 
         (0.30912, "fraction", "0.309"),
         (12.345, "ms", "12.35 ms"),
         (0.04321, "s", "0.04321 s"),
-        (913_000.0, "count", "913,000 count"),
+        (913_000.0, "count", "913,000"),
         (1.2, "", "1.2"),
     ],
 )

@@ -1,0 +1,112 @@
+"""How long the stages of one frame take, frame after frame in one thread."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import cycle
+from typing import NamedTuple
+
+import numpy as np
+
+from edgewright.pipeline.report.schema import Measurement
+from edgewright.runtime.predictor import Predictor
+from edgewright.runtime.results import Image
+
+# Hears the name of a phase and how much of it is done, from 0 to 1; called between runs, never during one.
+Tell = Callable[[str, float], None]
+
+# Warm-up ends when the medians of two windows in a row differ by no more than this share. It is wider than the jitter of
+# a desktop and narrower than what caches, lazy allocation and clocks that are still rising cost.
+_WINDOW_RUNS = 10
+_STABLE_WITHIN = 0.03
+_MOST_WARMUP_RUNS = 200
+_TELL_EVERY_S = 0.5
+
+
+class Run(NamedTuple):
+    """The durations of one frame's stages in nanoseconds."""
+
+    prepare: int
+    infer: int
+    finish: int
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """How many runs warmed up, and whether the time of a run had come to rest; None when it was not watched."""
+
+    runs: int
+    stable: bool | None
+
+
+def time_frame(predictor: Predictor, image: Image) -> Run:
+    """The stages of one frame, timed without a gap between them."""
+    clock = time.perf_counter_ns
+    start = clock()
+    feeds, placement = predictor.prepare(image)
+    prepared = clock()
+    outputs = predictor.infer(feeds)
+    inferred = clock()
+    predictor.finish(outputs, placement)
+    return Run(prepared - start, inferred - prepared, clock() - inferred)
+
+
+def warm_up(predictor: Predictor, images: Iterable[Image], runs: int | None, *, most_s: float, tell: Tell) -> WarmUp:
+    """Exactly `runs` runs; None: until the time of a run is stable, for 200 runs or `most_s` seconds at most."""
+    pictures = cycle(images)
+    if runs is not None:
+        for done in range(runs):
+            time_frame(predictor, next(pictures))
+            tell("warm-up", (done + 1) / runs)
+        return WarmUp(runs, None)
+    totals: list[int] = []
+    started_s = time.monotonic()
+    while not is_stable(totals):
+        if totals and (len(totals) >= _MOST_WARMUP_RUNS or time.monotonic() - started_s >= most_s):
+            return WarmUp(len(totals), stable=False)
+        totals.append(sum(time_frame(predictor, next(pictures))))
+        tell("warm-up", 0.0)
+    return WarmUp(len(totals), stable=True)
+
+
+def is_stable(totals_ns: list[int]) -> bool:
+    """Whether the last two windows of runs took the same time, by their medians."""
+    if len(totals_ns) < 2 * _WINDOW_RUNS:
+        return False
+    before = statistics.median(totals_ns[-2 * _WINDOW_RUNS : -_WINDOW_RUNS])
+    return abs(statistics.median(totals_ns[-_WINDOW_RUNS:]) - before) <= _STABLE_WITHIN * before
+
+
+def measure_runs(
+    predictor: Predictor, images: Iterable[Image], *, seconds: float, iterations: int, tell: Tell
+) -> list[Run]:
+    """At least `iterations` runs and at least `seconds` of them, over the images in turn."""
+    runs: list[Run] = []
+    started_s = told_s = time.monotonic()
+    for image in cycle(images):
+        runs.append(time_frame(predictor, image))
+        now_s = time.monotonic()
+        done = min(len(runs) / iterations, (now_s - started_s) / seconds if seconds else 1.0)
+        if done >= 1:
+            break
+        if now_s - told_s >= _TELL_EVERY_S:
+            tell("measuring", done)
+            told_s = now_s
+    return runs
+
+
+def latency_measurements(runs: list[Run]) -> list[Measurement]:
+    """p50, p95, p99 and mean of every stage and of them together in milliseconds, and the throughput."""
+    stages_ms = np.asarray(runs, np.float64) / 1e6
+    columns = {**dict(zip(Run._fields, stages_ms.T, strict=True)), "end_to_end": stages_ms.sum(axis=1)}
+    numbers = [
+        Measurement(name=f"latency.{stage}.{name}", value=value, unit="ms", higher_is_better=False)
+        for stage, values in columns.items()
+        for name, value in (
+            *((f"p{q}", float(np.percentile(values, q))) for q in (50, 95, 99)),
+            ("mean", float(values.mean())),
+        )
+    ]
+    throughput = 1000 / float(columns["end_to_end"].mean())
+    return [*numbers, Measurement(name="throughput", value=throughput, unit="1/s", higher_is_better=True)]
