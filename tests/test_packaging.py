@@ -22,8 +22,9 @@ pytestmark = pytest.mark.xdist_group("packaging")
 
 @dataclass(frozen=True)
 class Built:
-    """What a release would upload, and a folder that holds the content of the wheel."""
+    """What a release would upload, the package's files that went in, and a folder with the content of the wheel."""
 
+    package_files: set[str]
     sdist_files: set[str]
     wheel_files: set[str]
     unpacked: Path
@@ -46,16 +47,16 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(unpacked)
         wheel_files = set(archive.namelist())
-    yield Built(sdist_files, wheel_files, unpacked)
+    yield Built(files_of_the_package(copy), sdist_files, wheel_files, unpacked)
     shutil.rmtree(unpacked)
 
 
-def files_of_the_package() -> set[str]:
+def files_of_the_package(checkout: Path) -> set[str]:
     """Every file below the five folders, as a wheel names it."""
     found = {
-        str(path.relative_to(CHECKOUT))
+        str(path.relative_to(checkout))
         for folder in FOLDERS
-        for path in (CHECKOUT / folder).rglob("*")
+        for path in (checkout / folder).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
     }
     return {f"edgewright/{name}" for name in found} | {"edgewright/__init__.py", "edgewright/py.typed"}
@@ -70,11 +71,11 @@ def test_the_package_folders_are_relative_links(folder: str) -> None:
 
 def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(built: Built) -> None:
     metadata = {name for name in built.wheel_files if name.startswith("edgewright-")}
-    assert built.wheel_files - metadata == files_of_the_package()
+    assert built.wheel_files - metadata == built.package_files
 
 
 def test_the_sdist_holds_every_file_of_the_package(built: Built) -> None:
-    assert {f"src/{name}" for name in files_of_the_package()} <= built.sdist_files
+    assert {f"src/{name}" for name in built.package_files} <= built.sdist_files
 
 
 def test_the_wheel_carries_the_licence_and_the_command(built: Built) -> None:
