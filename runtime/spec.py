@@ -9,6 +9,7 @@ Positive = Annotated[int, Field(gt=0)]
 SizeHW = tuple[Positive, Positive]
 DType = Literal["float32", "float16", "float64", "uint8", "int8", "int32", "int64", "bool"]
 Resize = Literal["letterbox", "letterbox_top_left", "stretch"]
+BoxFormat = Literal["xyxy_pixels", "xyxy_unit", "cxcywh_pixels", "cxcywh_unit"]
 Task = Literal["detect", "instance", "semantic", "panoptic", "prompted"]
 
 
@@ -73,11 +74,15 @@ class HeadSpec(Strict):
 
     `outputs` maps the roles of that head ("boxes", "scores", ...) to names of graph outputs.
     `boxes` says what box coordinates mean: pixels of the input tensor, or fractions of it.
+    `background_id` is the class id of what is no object, where a map has such a class. `ignore_id` is the value that marks
+    pixels in labelled masks as not to be scored, in the data set's numbers; 255 always does, unless a category has it.
     """
 
     kind: str
     outputs: dict[str, str]
-    boxes: Literal["xyxy_pixels", "xyxy_unit", "cxcywh_pixels", "cxcywh_unit"] = "xyxy_pixels"
+    boxes: BoxFormat = "xyxy_pixels"
+    background_id: Annotated[int, Field(ge=0)] | None = None
+    ignore_id: Annotated[int, Field(ge=0)] | None = None
 
 
 class PostprocessSpec(Strict):
@@ -118,4 +123,6 @@ class ModelSpec(Strict):
         unknown = sorted(set(self.head.outputs.values()) - known)
         if unknown:
             raise ValueError(f"the head reads {unknown}, the graph gives {sorted(known)}")
+        if self.head.background_id is not None and self.head.background_id >= len(self.labels):
+            raise ValueError(f"the background is class {self.head.background_id} of {len(self.labels)} labels")
         return self

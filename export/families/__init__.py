@@ -32,5 +32,5 @@ class Imported:
 
 def load_family(name: str) -> ModuleType:
     """The family's module, by its name or an alias such as yolov8; UsageError with the closest name for an unknown one."""
-    normal = name.lower().replace("-", "_")
+    normal = name.lower().replace("-", "_").removesuffix("_seg")
     return plugins.load(__name__, _ALIASES.get(normal, normal))

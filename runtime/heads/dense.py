@@ -17,6 +17,14 @@ TASKS = ("detect",)
 
 def decode(outputs: Outputs, spec: ModelSpec, placement: Placement, settings: PostprocessSpec) -> Detections:
     """Detections from boxes [1, N, 4] and class probabilities [1, N, C], C = number of labels, best first."""
+    found, _ = detect(outputs, spec, placement, settings)
+    return found
+
+
+def detect(
+    outputs: Outputs, spec: ModelSpec, placement: Placement, settings: PostprocessSpec
+) -> tuple[Detections, npt.NDArray[np.int64]]:
+    """What `decode` gives, and the row of boxes [1, N, 4] that each detection came from."""
     scores = outputs["scores"][0]
     check_finite(scores, "scores")
     anchors, class_ids, kept_scores = _candidates(scores, settings)
@@ -30,7 +38,8 @@ def decode(outputs: Outputs, spec: ModelSpec, placement: Placement, settings: Po
         class_agnostic=settings.class_agnostic,
         max_detections=settings.max_detections,
     )
-    return Detections(placement.to_image(kept.boxes_xyxy), kept.scores, class_ids[kept.indices])
+    found = Detections(placement.to_image(kept.boxes_xyxy), kept.scores, class_ids[kept.indices])
+    return found, anchors[kept.indices]
 
 
 def _candidates(

@@ -1,0 +1,43 @@
+"""Dense boxes with mask coefficients, and the prototypes that they weight: YOLO-seg, YOLACT."""
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from edgewright.runtime.geometry import Placement
+from edgewright.runtime.heads import Outputs, check_finite
+from edgewright.runtime.heads.dense import detect
+from edgewright.runtime.masks import Grid, box_mask, cells_under, output_grid, pixel_window
+from edgewright.runtime.results import BoxMask, Detections
+from edgewright.runtime.spec import ModelSpec, PostprocessSpec
+
+ROLES = ("boxes", "scores", "coefficients", "prototypes")
+TASKS = ("instance",)
+
+Floats = npt.NDArray[np.float32]
+
+
+def decode(outputs: Outputs, spec: ModelSpec, placement: Placement, settings: PostprocessSpec) -> Detections:
+    """Detections with masks from boxes [1, N, 4], scores [1, N, C], coefficients [1, N, P] and prototypes [1, P, h, w].
+
+    Masks are made after suppression, for the detections that remain, and only inside their boxes.
+    """
+    found, rows = detect(outputs, spec, placement, settings)
+    coefficients = np.asarray(outputs["coefficients"][0][rows], np.float32)
+    prototypes = np.asarray(outputs["prototypes"][0], np.float32)
+    check_finite(coefficients, "coefficients")
+    check_finite(prototypes, "prototypes")
+    grid = output_grid(placement, spec.preprocess.size_hw, prototypes.shape[1:])
+    masks = (
+        _mask(weights, prototypes, grid, box, placement.source_hw)
+        for weights, box in zip(coefficients, found.boxes_xyxy, strict=True)
+    )
+    return replace(found, masks=tuple(masks))
+
+
+def _mask(weights: Floats, prototypes: Floats, grid: Grid, box_xyxy: Floats, size_hw: tuple[int, int]) -> BoxMask:
+    x1, y1, x2, y2 = cells_under(pixel_window(box_xyxy, size_hw), grid, prototypes.shape[1:], margin=1)
+    logits = np.tensordot(weights, prototypes[:, y1:y2, x1:x2], axes=1)
+    # sigmoid(logit) > 0.5 where logit > 0 (Bolya et al., "YOLACT", arXiv:1904.02689, section 3).
+    return box_mask(logits, grid.shifted((x1, y1)), box_xyxy, size_hw, threshold=0.0)

@@ -1,0 +1,100 @@
+"""A class for every pixel: FCN, U-Net, DeepLab."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edgewright.runtime.geometry import Placement
+from edgewright.runtime.heads import Outputs, check_finite
+from edgewright.runtime.masks import Grid, Window, cells_under, interpolate, nearest, output_grid
+from edgewright.runtime.results import SemanticMap
+from edgewright.runtime.spec import ModelSpec, PostprocessSpec
+
+ROLES = ("pixels",)
+TASKS = ("semantic",)
+
+ClassIds = npt.NDArray[np.unsignedinteger[Any]]
+Planes = npt.NDArray[np.float32]
+# A part of a map in which a class may win: rows, columns.
+Part = tuple[slice, slice]
+
+
+def decode(outputs: Outputs, spec: ModelSpec, placement: Placement, settings: PostprocessSpec) -> SemanticMap:
+    """The class of every pixel of the source image; what the tensor `pixels` holds says how it is found.
+
+    Floats [1, C, h, w] are logits or probabilities, and the largest wins; floats [1, 1, h, w] are the probability of class 1
+    against class 0, compared with the confidence threshold; integers [1, h, w] or [1, 1, h, w] are class ids.
+    """
+    values = outputs["pixels"][0]
+    size_hw = placement.source_hw
+    grid = output_grid(placement, spec.preprocess.size_hw, values.shape[-2:])
+    if values.dtype.kind in "iu":
+        ids = values.reshape(values.shape[-2:]).astype(_id_type(len(spec.labels)))
+        return SemanticMap(nearest(ids, grid, size_hw))
+    window = (0, 0, size_hw[1], size_hw[0])
+    # A letterbox leaves cells around the image that say nothing about it.
+    x1, y1, x2, y2 = cells_under(window, grid, values.shape[-2:])
+    planes, grid = np.asarray(values[:, y1:y2, x1:x2], np.float32), grid.shifted((x1, y1))
+    check_finite(planes, "pixels")
+    if len(planes) == 1:
+        return SemanticMap((interpolate(planes[0], grid, window) >= settings.conf_threshold).astype(np.uint8))
+    return SemanticMap(_strongest_at_pixels(planes, grid, window))
+
+
+def _strongest_at_pixels(planes: Planes, grid: Grid, window: Window) -> ClassIds:
+    """The class with the largest interpolated value at every pixel of `window`.
+
+    Interpolated values, not interpolated classes: on CamVid, with a map of 1/4 and 1/8 of the image's size, that is worth
+    0.5 and 1.9 points of mIoU. Only classes that win in some cell take part, around their cells: no pixel of CamVid changes
+    its class by that, and most pictures show few of the classes that a network knows.
+    """
+    coarse = _strongest(planes)
+    h, w = window[3] - window[1], window[2] - window[0]
+    if coarse.shape == (h, w):
+        return coarse
+    ids = np.zeros_like(coarse, shape=(h, w))
+    best = np.full((h, w), -np.inf, np.float32)
+    for class_id, part in _parts(coarse, grid, (h, w)):
+        _compete(interpolate(planes[class_id], grid, window)[part], class_id, best[part], ids[part])
+    return ids
+
+
+def _strongest(planes: Planes) -> ClassIds:
+    """The index of the largest value of (C, h, w) along the first axis, the first of equals: np.argmax, which takes 14 times
+    as long along this axis."""
+    ids = np.zeros(planes.shape[1:], _id_type(len(planes)))
+    best = planes[0].copy()
+    for class_id in range(1, len(planes)):
+        _compete(planes[class_id], class_id, best, ids)
+    return ids
+
+
+def _compete(values: Planes, class_id: int, best: Planes, ids: ClassIds) -> None:
+    """Where `values` exceed `best`, they take its place and `ids` becomes `class_id`."""
+    # NumPy needs ten times as long for these on a part of a larger array.
+    wins = cv2.compare(values, best, cv2.CMP_GT)
+    cv2.max(values, best, dst=best)
+    cv2.copyTo(np.full_like(ids, class_id), wins, ids)
+
+
+def _parts(coarse: ClassIds, grid: Grid, size_hw: tuple[int, int]) -> Iterable[tuple[int, Part]]:
+    """The classes of a map, rising, each with the pixels that its cells have a say in."""
+    for class_id in np.flatnonzero(np.bincount(coarse.ravel())):
+        left, top, width, height = cv2.boundingRect((coarse == class_id).view(np.uint8))
+        columns = _reach(left, left + width, grid.scale_xy[0], grid.offset_xy[0], size_hw[1])
+        rows = _reach(top, top + height, grid.scale_xy[1], grid.offset_xy[1], size_hw[0])
+        yield int(class_id), (rows, columns)
+
+
+def _reach(first: int, last: int, scale: float, offset: float, pixels: int) -> slice:
+    # Interpolation carries the value of a cell half a cell beyond its edges.
+    low, high = (first - 0.5 - offset) / scale, (last + 0.5 - offset) / scale
+    return slice(max(int(np.floor(low)), 0), min(int(np.ceil(high)), pixels))
+
+
+def _id_type(labels: int) -> type[np.unsignedinteger[Any]]:
+    """The smallest type that holds every class id, and one id more for what belongs to no class."""
+    return np.uint8 if labels < 256 else np.uint16

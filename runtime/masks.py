@@ -1,0 +1,101 @@
+"""Masks and class maps that a network computes on a coarse grid, brought to the pixels of the source image."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edgewright.runtime.geometry import Placement
+from edgewright.runtime.results import BoxMask
+
+Values = npt.NDArray[np.float32]
+_HAIR = 1e-6
+# First and last pixel + 1 of a part of the source image: x1, y1, x2, y2.
+Window = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where a grid of cells lies over the source image: x_grid = x_image * scale + offset.
+
+    Coordinates are continuous: pixel i covers [i, i + 1), and so does cell i. A mask of m x m cells that spans a box from
+    x1 to x2 has the scale m / (x2 - x1) and the offset -x1 * scale.
+    """
+
+    scale_xy: tuple[float, float]
+    offset_xy: tuple[float, float]
+
+    def shifted(self, cells_xy: tuple[int, int]) -> "Grid":
+        """The grid of what remains after cutting off so many cells at the left and the top."""
+        return Grid(self.scale_xy, (self.offset_xy[0] - cells_xy[0], self.offset_xy[1] - cells_xy[1]))
+
+
+def output_grid(placement: Placement, tensor_hw: tuple[int, int], map_hw: tuple[int, int]) -> Grid:
+    """The grid of an output of `map_hw` cells that covers the whole input tensor of `tensor_hw`."""
+    cells = (map_hw[1] / tensor_hw[1], map_hw[0] / tensor_hw[0])
+    scale, offset = placement.scale_xy, placement.offset_xy
+    return Grid((scale[0] * cells[0], scale[1] * cells[1]), (offset[0] * cells[0], offset[1] * cells[1]))
+
+
+def pixel_window(box_xyxy: npt.NDArray[Any], size_hw: tuple[int, int]) -> Window:
+    """The pixels of an image of `size_hw` whose centres lie in the box; none when x2 <= x1 or y2 <= y1."""
+    x1, y1, x2, y2 = (int(edge) for edge in np.ceil(np.asarray(box_xyxy, np.float64) - 0.5))
+    return max(x1, 0), max(y1, 0), min(x2, size_hw[1]), min(y2, size_hw[0])
+
+
+def cells_under(window: Window, grid: Grid, map_hw: tuple[int, int], *, margin: int = 0) -> Window:
+    """The cells of a map of `map_hw` that lie under `window`, at least one in each direction, and `margin` more around.
+
+    With a margin of 1, interpolation inside the window needs no other cell.
+    """
+    low, high = [], []
+    for axis, cells in ((0, map_hw[1]), (1, map_hw[0])):
+        scale, offset = grid.scale_xy[axis], grid.offset_xy[axis]
+        # An edge that rounding moved over a cell's edge by a hair takes no further cell.
+        first = math.floor(window[axis] * scale + offset + _HAIR) - margin
+        last = math.ceil(window[axis + 2] * scale + offset - _HAIR) + margin
+        low.append(min(max(first, 0), cells - 1))
+        high.append(min(max(last, low[-1] + 1), cells))
+    return low[0], low[1], high[0], high[1]
+
+
+def interpolate(values: Values, grid: Grid, window: Window) -> Values:
+    """The values (h, w) of a grid at the pixels of `window`, bilinear; the outermost cells continue outwards."""
+    x1, y1, x2, y2 = window
+    size = (x2 - x1, y2 - y1)
+    if _spans(values, grid, window):
+        return np.asarray(cv2.resize(values, size, interpolation=cv2.INTER_LINEAR), np.float32)
+    # OpenCV counts from the centre of the first pixel and of the first cell.
+    (sx, sy), (ox, oy) = grid.scale_xy, grid.offset_xy
+    matrix = np.array([[sx, 0, (x1 + 0.5) * sx + ox - 0.5], [0, sy, (y1 + 0.5) * sy + oy - 0.5]], np.float64)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    warped = cv2.warpAffine(values, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(warped, np.float32)
+
+
+def nearest(values: npt.NDArray[Any], grid: Grid, size_hw: tuple[int, int]) -> npt.NDArray[Any]:
+    """The cell (H, W) that every pixel of an image of `size_hw` lies in; outside the grid, the closest one."""
+    rows, columns = (
+        np.clip(np.floor((np.arange(pixels) + 0.5) * grid.scale_xy[axis] + grid.offset_xy[axis]), 0, cells - 1)
+        for axis, pixels, cells in ((1, size_hw[0], values.shape[0]), (0, size_hw[1], values.shape[1]))
+    )
+    return np.asarray(values[rows.astype(np.int64)].take(columns.astype(np.int64), axis=1))
+
+
+def box_mask(
+    values: Values, grid: Grid, box_xyxy: npt.NDArray[Any], size_hw: tuple[int, int], *, threshold: float
+) -> BoxMask:
+    """The mask of an object in its box: the pixels where the interpolated values are above the threshold."""
+    window = pixel_window(box_xyxy, size_hw)
+    if window[2] <= window[0] or window[3] <= window[1]:
+        return BoxMask(window[:2], np.zeros((0, 0), bool))
+    return BoxMask(window[:2], interpolate(values, grid, window) > threshold)
+
+
+def _spans(values: Values, grid: Grid, window: Window) -> bool:
+    """Whether the grid's edges are the window's edges, as cv2.resize assumes; it is several times faster."""
+    edges = [edge * grid.scale_xy[i % 2] + grid.offset_xy[i % 2] for i, edge in enumerate(window)]
+    return bool(np.allclose(edges, (0, 0, values.shape[1], values.shape[0]), rtol=0, atol=_HAIR))
