@@ -8,6 +8,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import Field, FiniteFloat, JsonValue, ValidationError, model_validator
 
+from edgewright.runtime.bundle import first_problem
 from edgewright.runtime.errors import DataError
 from edgewright.runtime.spec import Strict
 
@@ -88,9 +89,7 @@ def load_report(path: str | Path) -> Report:
     try:
         return Report.model_validate(content)
     except ValidationError as err:
-        first = err.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "report"
-        raise DataError(f"{path}: {where}: {first['msg']}; measure again to get a complete report") from err
+        raise DataError(f"{path}: {first_problem(err)}; measure again to get a complete report") from err
 
 
 def merge(reports: Sequence[Report]) -> Report:
