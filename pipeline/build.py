@@ -39,7 +39,8 @@ def build(recipe: Recipe, folder: Path, *, tell: Tell = lambda outcome: None) ->
     """
     _check(recipe)
     bundle = _export(recipe, folder, tell)
-    reports = {backend: _measure(recipe, bundle, folder, backend, tell) for backend in recipe.backends}
+    measured = {backend: _measure(recipe, bundle, folder, backend, tell) for backend in recipe.backends}
+    reports = {backend: report for backend, report in measured.items() if report is not None}
     verdicts = {
         backend: _judge(recipe, folder, backend, report, tell) for backend, report in reports.items() if recipe.policy
     }
@@ -59,6 +60,10 @@ def _check(recipe: Recipe) -> None:
             raise UsageError(
                 f"policy '{recipe.policy}' compares with a baseline but the recipe names none; "
                 "add `baseline: REPORT.json`, or take a policy of absolute limits"
+            )
+        if recipe.data is None and recipe.benchmark_seconds == 0:
+            raise UsageError(
+                "the recipe has a policy but measures nothing; add `data: ...`, or benchmark_seconds above 0"
             )
     elif recipe.baseline is not None:
         raise UsageError("the recipe names a baseline but no policy; add `policy: default`")
@@ -88,7 +93,7 @@ def _export(recipe: Recipe, folder: Path, tell: Tell) -> Bundle:
     return load_bundle(path)
 
 
-def _measure(recipe: Recipe, bundle: Bundle, folder: Path, backend: str, tell: Tell) -> Report:
+def _measure(recipe: Recipe, bundle: Bundle, folder: Path, backend: str, tell: Tell) -> Report | None:
     engine: dict[str, Any] = {
         "bundle": bundle.digest,
         "backend": backend,
@@ -101,7 +106,10 @@ def _measure(recipe: Recipe, bundle: Bundle, folder: Path, backend: str, tell: T
     parts = []
     if recipe.data is not None:
         parts.append(_evaluate(recipe, bundle, folder, backend, engine, tell))
-    parts.append(_benchmark(recipe, bundle, folder, backend, engine, tell))
+    if recipe.benchmark_seconds > 0:
+        parts.append(_benchmark(recipe, bundle, folder, backend, engine, tell))
+    if not parts:
+        return None
     report = merge([load_report(path) for path in parts])
     write_json(folder / _REPORTS / f"{backend}.json", report.model_dump(mode="json"))
     return report

@@ -16,6 +16,8 @@ _PATHS = ("source", "labels", "image", "policy", "baseline")
 class Recipe(ExportRequest):
     """An export, and what `edgewright build` does with the bundle. Keys that are left out take the defaults given here.
 
+    Without `data` nothing is evaluated; with `benchmark_seconds: 0` nothing is timed.
+
     `output` is relative to the working directory; files that the recipe reads are relative to the recipe's folder when they
     exist there.
     """
@@ -27,7 +29,7 @@ class Recipe(ExportRequest):
     threads: int | None = Field(None, gt=0)
     eval_conf_threshold: float = Field(0.001, ge=0, le=1)
     eval_max_detections: int = Field(100, gt=0)
-    benchmark_seconds: float = Field(5.0, gt=0)
+    benchmark_seconds: float = Field(5.0, ge=0)
     policy: str | None = None
     baseline: str | None = None
 
