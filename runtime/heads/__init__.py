@@ -1,7 +1,7 @@
 """Heads turn the outputs of a graph into results; the runtime knows heads, never families.
 
-A head is one file with `ROLES` (the output roles that a HeadSpec of this kind must name), `TASKS`, and
-`decode(outputs by role, spec, placement, settings) -> Result`.
+A head is one file with `ROLES` (the output roles that a HeadSpec of this kind must name; further ones are `OPTIONAL_ROLES`,
+or exactly one of `ONE_OF`), `TASKS`, and `decode(outputs by role, spec, placement, settings) -> Result`.
 """
 
 from collections.abc import Mapping
@@ -28,11 +28,12 @@ class Decode(Protocol):
 def load_head(spec: ModelSpec) -> Decode:
     """The decode function of the head that `spec` names; BundleError when its output roles do not fit."""
     module = plugins.load(__name__, spec.head.kind)
-    missing = sorted(set(module.ROLES) - set(spec.head.outputs))
-    unknown = sorted(set(spec.head.outputs) - set(module.ROLES) - set(getattr(module, "OPTIONAL_ROLES", ())))
-    if missing or unknown:
+    named, one_of = set(spec.head.outputs), set(getattr(module, "ONE_OF", ()))
+    unknown = named - set(module.ROLES) - set(getattr(module, "OPTIONAL_ROLES", ())) - one_of
+    if not named.issuperset(module.ROLES) or unknown or (one_of and len(named & one_of) != 1):
+        wanted = [*sorted(module.ROLES), *([f"one of {sorted(one_of)}"] if one_of else [])]
         raise BundleError(
-            f"a {spec.head.kind} head wants the outputs {sorted(module.ROLES)}, the manifest names {sorted(spec.head.outputs)}; "
+            f"a {spec.head.kind} head wants the outputs {', '.join(wanted)}, the manifest names {', '.join(sorted(named))}; "
             "export the bundle again"
         )
     decode: Decode = module.decode

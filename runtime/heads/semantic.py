@@ -13,7 +13,8 @@ from edgewright.runtime.masks import Grid, Window, cells_under, interpolate, nea
 from edgewright.runtime.results import SemanticMap
 from edgewright.runtime.spec import ModelSpec, PostprocessSpec
 
-ROLES = ("pixels",)
+ROLES = ()
+ONE_OF = ("logits", "probability", "class_ids")
 TASKS = ("semantic",)
 
 ClassIds = npt.NDArray[np.unsignedinteger[Any]]
@@ -23,23 +24,23 @@ Part = tuple[slice, slice]
 
 
 def decode(outputs: Outputs, spec: ModelSpec, placement: Placement, settings: PostprocessSpec) -> SemanticMap:
-    """The class of every pixel of the source image; what the tensor `pixels` holds says how it is found.
+    """The class of every pixel of the source image, from one of three outputs.
 
-    Floats [1, C, h, w] are logits or probabilities, and the largest wins; floats [1, 1, h, w] are the probability of class 1
-    against class 0, compared with the confidence threshold; integers [1, h, w] or [1, 1, h, w] are class ids.
+    `logits` [1, C, h, w], or probabilities: the largest wins. `probability` [1, 1, h, w] of class 1 against class 0: compared
+    with the confidence threshold. `class_ids` [1, h, w]; an id outside the labels belongs to no class.
     """
-    values = outputs["pixels"][0]
     size_hw = placement.source_hw
+    ((role, output),) = outputs.items()
+    values = output.reshape(-1, *output.shape[-2:])
     grid = output_grid(placement, spec.preprocess.size_hw, values.shape[-2:])
-    if values.dtype.kind in "iu":
-        ids = values.reshape(values.shape[-2:]).astype(_id_type(len(spec.labels)))
-        return SemanticMap(nearest(ids, grid, size_hw))
+    if role == "class_ids":
+        return SemanticMap(nearest(values[0].astype(_id_type(len(spec.labels))), grid, size_hw))
     window = (0, 0, size_hw[1], size_hw[0])
     # A letterbox leaves cells around the image that say nothing about it.
     x1, y1, x2, y2 = cells_under(window, grid, values.shape[-2:])
     planes, grid = np.asarray(values[:, y1:y2, x1:x2], np.float32), grid.shifted((x1, y1))
-    check_finite(planes, "pixels")
-    if len(planes) == 1:
+    check_finite(planes, role)
+    if role == "probability":
         return SemanticMap((interpolate(planes[0], grid, window) >= settings.conf_threshold).astype(np.uint8))
     return SemanticMap(_strongest_at_pixels(planes, grid, window))
 
