@@ -77,7 +77,8 @@ def load(arguments: str) -> CocoDataset:
     """The data set of `IMAGES_DIR:ANNOTATIONS.json`, checked as far as possible without decoding images."""
     folder, file = _split(arguments)
     if not folder.is_dir():
-        raise DataError(f"{folder}: there is no such image folder (read from '{_WANTED}'); check the path")
+        problem = "is no folder" if folder.exists() else "there is no such image folder"
+        raise DataError(f"{folder}: {problem}; the data are written {_WANTED}, check the order and the path")
     content = read_coco_json(file)
     missing = [image["file_name"] for image in content["images"] if not (folder / image["file_name"]).is_file()]
     if missing:

@@ -42,5 +42,6 @@ def load(arguments: str) -> ImageFolder:
     """The images directly in the folder `arguments`; DataError or SourceError when there are none."""
     folder = Path(arguments)
     if not folder.is_dir():
-        raise DataError(f"data '{arguments}': there is no such folder; give an image folder or coco:IMAGES:JSON")
+        problem = "is no folder" if folder.exists() else "there is no such folder"
+        raise DataError(f"data '{arguments}': {problem}; give an image folder, or coco:IMAGES_DIR:ANNOTATIONS.json")
     return ImageFolder(folder, find_images(str(folder)))
