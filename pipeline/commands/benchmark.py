@@ -96,9 +96,9 @@ def _print(report: "Report", console: "Console") -> None:
 
     used, found = report.settings["benchmark"], report.state
     lines = [
-        f"{report.bundle.name} {report.bundle.precision} on {used['backend']}, {used.get('threads')} threads: "
+        f"{report.bundle.name} {report.bundle.precision} on {used['backend']}, {_count(used.get('threads'), 'thread')}: "
         f"{found['runs']} runs after {found['warmup_runs']} of warm-up",
-        f"{used['frame_count']} frames of {used['frame_size']} from {used['frames']}",
+        f"{_count(used['frame_count'], 'frame')} of {used['frame_size']} from {used['frames']}",
     ]
     table = Table("ms", *("p50", "p95", "p99", "mean"), box=None, padding=(0, 2, 0, 0))
     for column in table.columns[1:]:
@@ -112,3 +112,7 @@ def _print(report: "Report", console: "Console") -> None:
     numbers = [f"{m.name}: {shown(m.value, m.unit)}" for m in report.measurements if not m.name.startswith("latency.")]
     for item in (*lines, table, *numbers, *(f"note: {note}" for note in report.notes)):
         console.print(item, markup=False, highlight=False, soft_wrap=True)
+
+
+def _count(number: object, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
