@@ -31,10 +31,10 @@ def load_head(spec: ModelSpec) -> Decode:
     named, one_of = set(spec.head.outputs), set(getattr(module, "ONE_OF", ()))
     unknown = named - set(module.ROLES) - set(getattr(module, "OPTIONAL_ROLES", ())) - one_of
     if not named.issuperset(module.ROLES) or unknown or (one_of and len(named & one_of) != 1):
-        wanted = [*sorted(module.ROLES), *([f"one of {sorted(one_of)}"] if one_of else [])]
+        wanted = sorted(one_of) if one_of else sorted(module.ROLES)
         raise BundleError(
-            f"a {spec.head.kind} head wants the outputs {', '.join(wanted)}, the manifest names {', '.join(sorted(named))}; "
-            "export the bundle again"
+            f"a {spec.head.kind} head wants {'one of ' if one_of else ''}the outputs {wanted}, the manifest names "
+            f"{sorted(named)}; export the bundle again"
         )
     decode: Decode = module.decode
     return decode
