@@ -163,4 +163,5 @@ def _missing(metric: str, candidate: Report, baseline: Report | None) -> str:
     sides = [side for side, report in reports.items() if report.measurement(metric) is None]
     known = [measured.name for report in reports.values() for measured in report.measurements]
     hint = suggestion(metric, known) if len(sides) == len(reports) else ""
-    return f"{metric} was not measured in the {' nor in the '.join(sides)}{hint}"
+    where = " nor in the ".join(sides)
+    return f"{metric} was not measured in the {where}{hint}; give the report that holds it, or take the limit out"

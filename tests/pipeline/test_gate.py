@@ -145,8 +145,9 @@ def test_a_metric_that_was_not_measured_fails(
     candidate: dict[str, float], baseline: dict[str, float], sentence: str
 ) -> None:
     verdict = gate(report(candidate), report(baseline), Policy(allowed_drop={"AP": 0.1}))
-    assert [(f.status, f.sentence) for f in verdict.findings] == [("missing", sentence)]
-    assert verdict.headline == f"FAILED: {sentence}"
+    advice = "give the report that holds it, or take the limit out"
+    assert [(f.status, f.sentence) for f in verdict.findings] == [("missing", f"{sentence}; {advice}")]
+    assert verdict.headline == f"FAILED: {sentence}; {advice}"
 
 
 def test_a_class_that_disappeared_and_a_pattern_that_matches_nothing_fail() -> None:
