@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -106,7 +107,8 @@ def _predict(predictor: Predictor, dataset: Dataset) -> Iterator[Found]:
         result = predictor(sample.image())
         if not isinstance(result, Detections):
             raise UsageError(f"{predictor.spec.name} gives a {type(result).__name__}, boxes need Detections")
-        yield sample.image_id, result
+        # Masks of every image of a large data set would fill the memory, and nothing here reads them.
+        yield sample.image_id, replace(result, masks=None)
 
 
 def _report(
@@ -147,4 +149,7 @@ def _write_results(path: Path, results: Iterator["CocoResult"]) -> None:
 def _unscored(spec: ModelSpec, category_ids: Sequence[int | None]) -> tuple[str, ...]:
     left_out = [label for label, category_id in zip(spec.labels, category_ids, strict=True) if category_id is None]
     few = ", ".join(left_out[:5]) + (", ..." if len(left_out) > 5 else "")
-    return (f"{len(left_out)} labels that the data do not have are not scored: {few}",) if left_out else ()
+    notes = [f"{len(left_out)} labels that the data do not have are not scored: {few}"] if left_out else []
+    if spec.task == "instance":
+        notes.append("AP and AR are those of the boxes; masks are not scored")
+    return tuple(notes)
