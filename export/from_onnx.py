@@ -1,13 +1,14 @@
 """Import of a ready ONNX file: the family appends its decoding, the result is a bundle."""
 
 from pathlib import Path
+from types import ModuleType
 
 from edgewright.export.bundling import Origin, read_image, write_bundle
 from edgewright.export.complexity import complexity
 from edgewright.export.families import Imported, load_family
 from edgewright.export.graph_editor import GraphEditor, opset_of, read_onnx
 from edgewright.export.model_spec import model_spec, requested_labels
-from edgewright.export.request import ExportRequest
+from edgewright.export.request import DESCRIPTION_KEYS, ExportRequest
 from edgewright.runtime import plugins
 from edgewright.runtime.bundle import Bundle, file_sha256
 from edgewright.runtime.errors import UsageError
@@ -16,10 +17,10 @@ from edgewright.runtime.errors import UsageError
 def import_onnx(request: ExportRequest, output: Path, *, replace: bool = False) -> Bundle:
     """The bundle in folder `output` of the ONNX file `request.source`, read as `request.family` says."""
     path = Path(request.source)
-    model = read_onnx(path)
-    size = complexity(model)
-    graph = GraphEditor(model, source=path.name)
     family = load_family(_family_name(request))
+    _refuse_unread_keys(request, family)
+    model = read_onnx(path)
+    graph = GraphEditor(model, source=path.name)
     imported: Imported = family.import_onnx(graph, request)
     labels = requested_labels(request, imported.classes)
     spec = model_spec(request, imported, labels, inputs=graph.inputs, outputs=graph.outputs)
@@ -32,8 +33,17 @@ def import_onnx(request: ExportRequest, output: Path, *, replace: bool = False) 
     )
     image = None if request.image is None else read_image(Path(request.image))
     return write_bundle(
-        output, graph.model.SerializeToString(), spec, origin, complexity=size, image=image, replace=replace
+        output, graph.model.SerializeToString(), spec, origin, complexity=complexity(graph.model), image=image, replace=replace
     )
+
+
+def _refuse_unread_keys(request: ExportRequest, family: ModuleType) -> None:
+    unread = sorted(set(request.given(*DESCRIPTION_KEYS)) - set(getattr(family, "KEYS", ())))
+    if unread:
+        raise UsageError(
+            f"family {request.family} knows what its outputs mean and does not read {', '.join(unread)}; "
+            "leave them out, or describe the outputs with family: generic"
+        )
 
 
 def _family_name(request: ExportRequest) -> str:

@@ -1,12 +1,13 @@
 """Append a decoding tail to an ONNX graph, so that its outputs follow a head."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import TensorProto, helper, numpy_helper, shape_inference
+from onnx import TensorProto, helper, numpy_helper, shape_inference, version_converter
 
 from edgewright.runtime.errors import ExportError
 from edgewright.runtime.spec import DType, TensorSpec
@@ -21,12 +22,12 @@ _DTYPES: dict[int, DType] = {
     TensorProto.INT64: "int64",
     TensorProto.BOOL: "bool",
 }
-# Below 11, Slice, Clip and Resize have other signatures; every exporter of the last six years writes 11 or later.
-_MIN_OPSET = 11
+# Below 11, Slice, Clip and Resize have other signatures.
+_MIN_OPSET, _UPGRADED_OPSET = 11, 17
 
 
 def read_onnx(path: Path) -> onnx.ModelProto:
-    """The checked model of an ONNX file, external data included; ExportError when it is none."""
+    """The checked model of an ONNX file, external data included, at opset 11 or later; ExportError when it is none."""
     if not path.is_file():
         raise ExportError(f"there is no file {path}; check the path")
     try:
@@ -37,17 +38,32 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         raise ExportError(
             f"{path} is not a valid ONNX file ({reason}); export it again from the training framework"
         ) from err
-    opset = opset_of(model)
-    if opset < _MIN_OPSET:
-        raise ExportError(
-            f"{path} uses opset {opset}, at least {_MIN_OPSET} is wanted; export it again with opset_version=17"
-        )
-    return model
+    return model if opset_of(model) >= _MIN_OPSET else _upgraded(model, path)
 
 
 def opset_of(model: onnx.ModelProto) -> int:
     """The version of the default operator set."""
     return max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
+
+
+def _upgraded(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+    """The same network at a newer opset."""
+    try:
+        newer = version_converter.convert_version(model, _UPGRADED_OPSET)
+        for node in newer.graph.node:
+            if node.op_type == "Resize":
+                # What Upsample and the Resize of opset 10 meant; the converter leaves the later defaults.
+                given = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+                del node.attribute[:]
+                old = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+                node.attribute.extend(helper.make_attribute(name, value) for name, value in {**given, **old}.items())
+        onnx.checker.check_model(newer)
+    except Exception as err:  # the converter and the checker each raise their own kinds
+        raise ExportError(
+            f"{path} uses opset {opset_of(model)}, at least {_MIN_OPSET} is wanted, and it cannot be converted; "
+            "export it again with opset_version=17"
+        ) from err
+    return newer
 
 
 class GraphEditor:
@@ -122,13 +138,17 @@ class GraphEditor:
         """The tensor as float32."""
         return tensor.name if tensor.dtype == "float32" else self.add("Cast", tensor.name, to=TensorProto.FLOAT)
 
-    def set_outputs(self, outputs: dict[str, tuple[str, tuple[int, ...]]]) -> None:
-        """Make these the graph's only outputs: public name → (tensor, static float32 shape); unused nodes go away."""
+    def set_outputs(self, outputs: dict[str, tuple[str, tuple[int, ...]]], *, integer: Collection[str] = ()) -> None:
+        """Make these the graph's only outputs: public name → (tensor, static shape); unused nodes go away.
+
+        They are float32, those named in `integer` int32.
+        """
         graph = self.model.graph
         del graph.output[:]
         for name, (tensor, shape) in outputs.items():
             self._rename(tensor, name)
-            graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+            kind = TensorProto.INT32 if name in integer else TensorProto.FLOAT
+            graph.output.append(helper.make_tensor_value_info(name, kind, shape))
         self._drop_unused()
         onnx.checker.check_model(self.model)
         self._refresh()

@@ -40,7 +40,7 @@ def model_spec(
         inputs=inputs,
         outputs=outputs,
         preprocess=preprocess,
-        head=imported.head,
+        head=imported.head.model_copy(update=request.given("ignore_id")),
         postprocess=postprocess,
     )
 

@@ -4,9 +4,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from edgewright.runtime.spec import PreprocessSpec, Resize, SizeHW, Strict
+from edgewright.runtime.spec import BoxFormat, PreprocessSpec, Resize, SizeHW, Strict
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Index = Annotated[int, Field(ge=0)]
+Layout = Literal["nchw", "nhwc"]
 
 
 class ExportRequest(Strict):
@@ -18,6 +20,8 @@ class ExportRequest(Strict):
     name: str | None = None
     size: SizeHW | None = None
     image: str | None = None
+    weights: str | None = None
+    roi: Literal["op", "grid"] | None = None
 
     resize: Resize | None = None
     rounding: Literal["nearest", "floor"] | None = None
@@ -27,6 +31,27 @@ class ExportRequest(Strict):
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     interpolation: Literal["linear", "nearest", "area", "cubic"] | None = None
+
+    # What the outputs mean, for family `generic`. An output is its name in the graph, or a part of it in the notation of
+    # NumPy: `output0[:, 4:84]`.
+    head: Literal["dense", "final", "prototypes", "semantic"] | None = None
+    layout: Layout | None = None
+    output_layout: Layout | None = None
+    boxes_output: str | None = None
+    scores_output: str | None = None
+    objectness_output: str | None = None
+    classes_output: str | None = None
+    count_output: str | None = None
+    coefficients_output: str | None = None
+    prototypes_output: str | None = None
+    pixels_output: str | None = None
+    box_format: BoxFormat | Literal["yxyx_pixels", "yxyx_unit", "xywh_pixels", "xywh_unit"] | None = None
+    # What is still to be done to scores: `none` when they are probabilities already.
+    activation: Literal["none", "sigmoid", "softmax"] | None = None
+    # The network's class index of every label, in the order of the labels; classes that are left out go away.
+    class_map: Annotated[tuple[Index, ...], Field(min_length=1)] | None = None
+    background_index: Index | None = None
+    ignore_id: Index | None = None
 
     conf_threshold: Fraction | None = None
     iou_threshold: Fraction | None = None
@@ -41,4 +66,8 @@ class ExportRequest(Strict):
 
 
 PREPROCESS_KEYS = tuple(name for name in PreprocessSpec.model_fields if name in ExportRequest.model_fields)
+DESCRIPTION_KEYS = (
+    "head", "output_layout", "boxes_output", "scores_output", "objectness_output", "classes_output", "count_output",
+    "coefficients_output", "prototypes_output", "pixels_output", "box_format", "activation", "class_map", "background_index",
+)  # fmt: skip
 POSTPROCESS_KEYS = ("conf_threshold", "iou_threshold", "max_detections", "class_agnostic", "multi_label")

@@ -16,6 +16,7 @@ _ALIASES = {
         ("yolov5", "yolov6", "yolov7", "yolov8", "yolov9", "yolo11", "yolov11", "yolo12", "yolov12"), "ultralytics"
     ),
     "nanodet_plus": "nanodet",
+    "onnx": "generic",
 }
 
 
