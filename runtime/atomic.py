@@ -17,6 +17,8 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
     The temporary name keeps the suffix, since writers choose the format by it.
     """
     target = Path(path)
+    if target.is_dir():
+        raise UsageError(f"cannot write {target}: it is a folder; give a file name")
     temporary = _beside(target, make=lambda prefix, folder: _touch(prefix, folder, target.suffix))
     try:
         yield temporary

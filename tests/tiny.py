@@ -31,7 +31,7 @@ def save_blue_blob_yolox(path: Path, *, size: int = 64) -> Path:
     initializers += [_ints(f"flat{s}", [1, 8, -1]) for s in (8, 16, 32)]
     initializers += [_ints("zero", [0]), _ints("four", [4]), _ints("eight", [8]), _ints("last", [2])]
     for stride in (8, 16, 32):
-        kernel = {"kernel_shape": [stride, stride], "strides": [stride, stride]}
+        kernel: dict[str, Any] = {"kernel_shape": [stride, stride], "strides": [stride, stride]}
         nodes += [
             helper.make_node("AveragePool", ["images"], [f"p{stride}"], **kernel),
             helper.make_node("Conv", [f"p{stride}", "w", "b"], [f"c{stride}"]),
@@ -55,7 +55,7 @@ def save_constant_network(
 ) -> Path:
     """A network that answers every picture with these outputs (its input is multiplied by zero and added)."""
     nodes = [helper.make_node("ReduceMean", ["images"], ["mean"], keepdims=0)]
-    initializers = [numpy_helper.from_array(np.float32(0), "nought")]
+    initializers = [numpy_helper.from_array(np.array(0, np.float32), "nought")]
     nodes.append(helper.make_node("Mul", ["mean", "nought"], ["nothing"]))
     infos = []
     for name, value in outputs.items():

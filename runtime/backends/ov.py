@@ -19,6 +19,7 @@ _DTYPES: dict[str, DType] = {
 }  # fmt: skip
 # The hint is always given: left alone, OpenVINO computes in bf16 on a CPU that has it, and boxes move.
 _PRECISION_HINT = {"fp32": "f32", "int8": "f32", "fp16": "f16"}
+_PRECISION_NAMES = {"f32": "fp32", "f16": "fp16"}
 
 
 def open_backend(path: Path, options: BackendOptions) -> "OpenVinoBackend":
@@ -61,7 +62,22 @@ class OpenVinoBackend:
             "performance_hint": str(get("PERFORMANCE_HINT")),
             "cpu_pinning": get("ENABLE_CPU_PINNING"),
             "cache": options.cache_dir is not None,
+            "executed_precision": self._executed_precision(options.precision),
         }
+
+    def _executed_precision(self, asked: str) -> str:
+        """What the convolutions really compute in; an int8 model without one int8 layer is no int8 model."""
+        hint = self._model.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        floating = _PRECISION_NAMES.get(hint, hint)
+        if asked != "int8":
+            return floating
+        layers = [operation.get_rt_info() for operation in self._model.get_runtime_model().get_ops()]
+        quantized = any(
+            info["layerType"] in ("Convolution", "FullyConnected", "MatMul")
+            and info["runtimePrecision"] in ("i8", "u8")
+            for info in layers
+        )
+        return "int8" if quantized else floating
 
     def infer(self, feeds: Tensors) -> dict[str, npt.NDArray[Any]]:
         check_feeds(feeds, self.inputs)

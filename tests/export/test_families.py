@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.tiny import LABELS, save_blue_blob_yolox, save_constant_network
 
 from edgewright.export.families import load_family
 from edgewright.export.from_onnx import import_onnx
@@ -13,7 +14,6 @@ from edgewright.runtime import plugins
 from edgewright.runtime.backends import BackendOptions, open_backend
 from edgewright.runtime.bundle import Bundle
 from edgewright.runtime.errors import EdgeError, ExportError, UsageError
-from tests.tiny import LABELS, save_blue_blob_yolox, save_constant_network
 
 
 def labels_file(folder: Path, count: int) -> str:
@@ -31,7 +31,7 @@ def imported(
     request = ExportRequest(source=str(source), family=family, labels=labels_file(folder, classes), **changes)
     bundle = import_onnx(request, folder / "bundle")
     with open_backend("ort", bundle.file("model.onnx"), BackendOptions(threads=1)) as backend:
-        return bundle, backend.infer({"images": np.zeros(bundle.spec.inputs[0].shape, np.float32)})
+        return bundle, backend.infer({"images": np.zeros(bundle.spec.preprocess.tensor_shape, np.float32)})
 
 
 def cells(strides: tuple[int, ...], size: int = 64) -> list[tuple[int, int, int]]:
@@ -165,7 +165,7 @@ def test_missing_labels_and_families_say_which_option_gives_them(tmp_path: Path)
     source = str(save_blue_blob_yolox(tmp_path / "blob.onnx"))
     with pytest.raises(UsageError, match="3 classes; pass --labels"):
         import_onnx(ExportRequest(source=source, family="yolox"), tmp_path / "bundle")
-    with pytest.raises(UsageError, match="name its family with --family, one of: .*yolox"):
+    with pytest.raises(UsageError, match=r"name its family with --family, one of: .*yolox"):
         import_onnx(ExportRequest(source=source), tmp_path / "bundle")
 
 

@@ -53,6 +53,11 @@ def test_an_existing_folder_is_replaced_only_when_asked(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_folder_in_the_place_of_a_file_is_refused_before_the_block(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="it is a folder"), atomic_file(tmp_path):
+        pytest.fail("the block must not run")
+
+
 def test_a_parent_that_is_a_file_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot write"), atomic_file(tmp_path / "file" / "report.json"):

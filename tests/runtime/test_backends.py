@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.tiny import blob_image, tiny_bundle
 
 from edgewright.runtime import plugins
 from edgewright.runtime.backends import BackendOptions, open_backend
@@ -12,7 +13,6 @@ from edgewright.runtime.cpu import cgroup_cpu_quota, usable_cores
 from edgewright.runtime.errors import BackendError, UsageError
 from edgewright.runtime.predictor import open_predictor
 from edgewright.runtime.results import Detections
-from tests.tiny import blob_image, tiny_bundle
 
 BACKENDS = [name for name in plugins.names("edgewright.runtime.backends") if name != "trt"]
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.tiny import LABELS, tiny_bundle
 
 from edgewright.runtime.bundle import FORMAT, content_digest, load_bundle
 from edgewright.runtime.errors import BundleError, UsageError
-from tests.tiny import LABELS, tiny_bundle
 
 
 @pytest.fixture(scope="module")

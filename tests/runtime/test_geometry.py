@@ -20,8 +20,8 @@ def test_placement_lies_inside_the_tensor_and_keeps_a_letterboxed_aspect(
 ) -> None:
     placed = place(source, PreprocessSpec(size_hw=target, resize=mode, rounding=rounding))
     x, y = placed.offset_xy
-    assert 0 <= x
-    assert 0 <= y
+    assert x >= 0
+    assert y >= 0
     assert x + placed.placed_hw[1] <= target[1]
     assert y + placed.placed_hw[0] <= target[0]
     if mode == "stretch":

@@ -131,7 +131,7 @@ def test_final_keeps_valid_rows_best_first() -> None:
 
 
 def test_final_ignores_rows_beyond_the_count() -> None:
-    outputs = {
+    outputs: dict[str, Any] = {
         "boxes": np.full((1, 3, 4), 20, np.float32),
         "scores": np.array([[0.5, 0.9, np.nan]], np.float32),
         "classes": np.zeros((1, 3), np.int64),
