@@ -62,6 +62,10 @@ def main(args: list[str] | None = None) -> None:
         # The reader of stdout went away (`| head`); point stdout elsewhere so that the interpreter's flush stays silent.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except ImportError as err:
+        if "--debug" in words:
+            raise
+        _fail(_import_failure(err), 3)
     except Exception as err:
         if "--debug" in words:
             raise
@@ -70,6 +74,18 @@ def main(args: list[str] | None = None) -> None:
         )
     else:
         sys.exit(status if isinstance(status, int) else 0)
+
+
+def _import_failure(err: ImportError) -> str:
+    if isinstance(err, ModuleNotFoundError) and (err.name or "").split(".")[0] != "edgewright":
+        return str(plugins.missing_dependency(err, needed_by="this verb"))
+    text = str(err)
+    if "libGL" in text or "libgthread" in text or "libxcb" in text:
+        return (
+            f"OpenCV cannot be loaded: {text}; install the system's libraries (Debian, Ubuntu: apt install libgl1 libglib2.0-0), "
+            "or replace opencv-python by opencv-python-headless"
+        )
+    return f"a package cannot be loaded: {text}; install edgewright again"
 
 
 def _fail_usage(err: click.ClickException) -> None:

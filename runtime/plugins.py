@@ -17,6 +17,9 @@ _EXTRAS = {
     "nncf": "quantize",
     "faster_coco_eval": "evaluate",
     "tensorrt": "tensorrt",
+    "cv2": "opencv",
+    "starlette": "web",
+    "uvicorn": "web",
 }
 
 _KINDS = {
@@ -50,8 +53,13 @@ def load(package: str, name: str) -> ModuleType:
 
 
 def missing_dependency(err: ModuleNotFoundError, *, needed_by: str) -> MissingDependencyError:
-    """The error for an optional package that is not installed, with the command that installs it."""
+    """The error for an optional package that is not installed, with the command that installs it.
+
+    `err` itself is raised when a module of edgewright is missing: a damaged installation, which no extra mends.
+    """
     package = (err.name or "").split(".")[0]
+    if package in ("", "edgewright"):
+        raise err
     extra = _EXTRAS.get(package)
     wanted = f"'edgewright[{extra}]'" if extra else package
     return MissingDependencyError(

@@ -1,5 +1,6 @@
 """ONNX Runtime on the CPU: the reference everywhere."""
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,6 +8,9 @@ from types import TracebackType
 from typing import Any
 
 import numpy.typing as npt
+
+# From 1.31 on, importing ONNX Runtime on Linux starts a thread that sends usage data, unless this is set before.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
 from edgewright.runtime.backends import BackendOptions, Setting, Tensors, check_feeds
