@@ -26,7 +26,7 @@ def check_comparable(candidate: Report, baseline: Report, policy: Policy) -> tup
         others = ", ".join(field for field, _, _ in forbidden[1:])
         raise DataError(
             f"the reports cannot be compared: {name} is {ours} in the candidate and {theirs} in the baseline"
-            f"{f' ({others} differ too)' if others else ''}; measure both alike, "
+            f"{f' (different too: {others})' if others else ''}; measure both alike, "
             "or allow the difference by `compare_across` in the policy"
         )
     allowed = [f"{name} differs, as the policy allows: candidate {a}, baseline {b}" for name, a, b in differences]

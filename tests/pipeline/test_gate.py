@@ -242,7 +242,7 @@ def test_a_difference_that_the_policy_allows_is_noted(case: Difference) -> None:
 
 def test_every_differing_field_is_named() -> None:
     changes = {**DIFFERENCES[0].changes, **DIFFERENCES[3].changes}
-    with pytest.raises(DataError, match=r"data\.digest is .*\(device\.cpu_model differ too\)"):
+    with pytest.raises(DataError, match=r"data\.digest is .*\(different too: device\.cpu_model\)"):
         gate(report({"AP": 0.3}, **changes), report({"AP": 0.3}), Policy(floors={"AP": 0.1}))
 
 
