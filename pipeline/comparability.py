@@ -38,7 +38,8 @@ def _differences(a: Report, b: Report) -> Iterator[tuple[str, str, str]]:
     if a.bundle.task != b.bundle.task:
         yield "bundle.task", a.bundle.task, b.bundle.task
     if a.data and b.data and a.data.digest != b.data.digest:
-        yield "data.digest", *(f"{d.digest[:12]} ({d.images} images of {d.uri})" for d in (a.data, b.data))
+        ours, theirs = (f"{d.digest[:12]} ({d.images} images of {d.uri})" for d in (a.data, b.data))
+        yield "data.digest", ours, theirs
     for verb in a.settings.keys() & b.settings.keys():
         for key, ours, theirs in _differing(a.settings[verb], b.settings[verb]):
             if key not in _FREE_SETTINGS:
