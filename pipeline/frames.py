@@ -47,7 +47,7 @@ def _frames(images: tuple[Image, ...], origin: str) -> Frames:
     digest = hashlib.sha256()
     for image in images:
         digest.update(repr(image.shape).encode())
-        digest.update(np.ascontiguousarray(image))
+        digest.update(image.tobytes())
     return Frames(images, origin, digest.hexdigest())
 
 
