@@ -1,6 +1,7 @@
 """A bundle on a source: the loop with its progress bar, and what is said about it in the end."""
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,26 +27,31 @@ def run(
     statistics: RunStatistics,
     max_frames: int | None = None,
 ) -> None:
-    """Run `source` through `predictor` into the sinks until its end, `max_frames`, or SIGINT or SIGTERM.
+    """Run `source` through `predictor` into the sinks until its end, `max_frames`, SIGINT or SIGTERM, or until nobody
+    reads standard output any more.
 
     The sinks are closed in any case, and `statistics` holds what was done, also after an error.
     """
     labels = predictor.spec.labels
-    with (
-        open_sinks(sink_uris, SinkContext(labels, fps=source.fps, live=source.live)) as sinks,
-        stop_on_signals() as stop,
-        _bar(source, max_frames, statistics) as on_output,
-    ):
-        run_loop(
-            source,
-            predictor,
-            sinks,
-            labels,
-            statistics=statistics,
-            max_frames=max_frames,
-            stop=stop,
-            on_output=on_output,
-        )
+    try:
+        with (
+            open_sinks(sink_uris, SinkContext(labels, fps=source.fps, live=source.live)) as sinks,
+            stop_on_signals() as stop,
+            _bar(source, max_frames, statistics) as on_output,
+        ):
+            run_loop(
+                source,
+                predictor,
+                sinks,
+                labels,
+                statistics=statistics,
+                max_frames=max_frames,
+                stop=stop,
+                on_output=on_output,
+            )
+    except BrokenPipeError:
+        # The reader (`| head`) has seen enough; what the interpreter still holds for it goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def summary(source: Source, statistics: RunStatistics) -> str:

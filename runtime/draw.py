@@ -43,7 +43,7 @@ def palette() -> Image:
     """256 BGR colours (256, 3); neighbours differ strongly."""
     number = np.arange(_COLORS)
     # Steps of the golden ratio spread the hues evenly however many are taken.
-    hue = (number * 0.618034 + 0.02) % 1.0 * 180
+    hue = (number * 0.618034 + 0.012) % 1.0 * 180
     saturation = np.choose(number // 8 % 3, (215, 140, 255))
     value = np.choose(number // 8 % 4, (255, 255, 190, 150))
     hsv = np.stack([hue, saturation, value], axis=1).astype(np.uint8)
@@ -55,7 +55,7 @@ def _draw_detections(picture: Image, found: Detections, labels: Sequence[str]) -
     order = [int(index) for index in np.argsort(found.scores, kind="stable")]
     colors = [class_color(int(class_id)) for class_id in found.class_ids]
     corners = _pixel_corners(found, picture)
-    line = max(1, round(min(picture.shape[:2]) / 300))
+    line = max(1, round(min(picture.shape[:2]) / 240))
     for index in order if found.masks is not None else ():
         _blend_mask(picture, found.masks[index], colors[index])
     for index in order:

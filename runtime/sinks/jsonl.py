@@ -4,6 +4,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,6 +28,7 @@ class FileSink(Sink):
     def __init__(self, path: Path, labels: Sequence[str]) -> None:
         self._path = path
         self._labels = labels
+        self._bytes = 0
         make_folder(path.parent)
         try:
             self._file: BinaryIO = path.open("wb", buffering=0)
@@ -35,15 +37,19 @@ class FileSink(Sink):
 
     def write(self, output: Output) -> None:
         line = encoded(record(output, self._labels))
-        start = self._file.tell()
+        written = 0
         try:
-            written = self._file.write(line)
-            if written < len(line):
-                # The rest did not fit: a second try brings the reason.
-                self._file.write(line[written:])
+            while written < len(line):
+                # A write that stops short, as on a full disk, gives its reason when it is tried again.
+                written += self._file.write(line[written:])
         except OSError as err:
-            self._file.truncate(start)
-            raise SinkError(f"{self._path} cannot be written: {err.strerror or err}, after {start} bytes") from err
+            # A pipe or device cannot be cut back.
+            with suppress(OSError):
+                self._file.truncate(self._bytes)
+            raise SinkError(
+                f"{self._path} cannot be written: {err.strerror or err}, after {self._bytes} bytes"
+            ) from err
+        self._bytes += len(line)
 
     def close(self) -> None:
         self._file.close()

@@ -65,6 +65,8 @@ def open_source(uri: str) -> Source:
 
 
 def _word_for_path(uri: str) -> str:
+    if not uri:
+        raise SourceError("the source is empty; name a file, a folder, or for example camera:0")
     path = Path(uri)
     if path.is_dir():
         return "images"

@@ -79,7 +79,9 @@ def find_images(location: str) -> tuple[Path, ...]:
     if not glob.has_magic(location):
         raise SourceError(f"images '{location}': there is no such file or folder; check the path")
     files = [Path(name) for name in glob.glob(location, recursive=True) if not Path(name).is_dir()]
-    return _sorted_pictures(files) or _refuse(f"pattern '{location}' matches {len(files)} files, none is a picture")
+    if not files:
+        raise SourceError(f"pattern '{location}' matches no file; check it, and keep it in quotes")
+    return _sorted_pictures(files) or _refuse(len(files), f"that match '{location}'")
 
 
 def natural_key(path: Path) -> tuple[list[str | int], str]:
@@ -97,8 +99,12 @@ def _pictures_of_folder(folder: Path) -> tuple[Path, ...]:
     if pictures:
         return pictures
     if any(entry.is_dir() for entry in entries):
-        return _refuse(f'folder {folder} holds no pictures itself; to enter its subfolders say "{folder}/**/*.jpg"')
-    return _refuse(f"folder {folder} " + (f"holds {len(entries)} files, none is a picture" if entries else "is empty"))
+        raise SourceError(
+            f"folder {folder} holds no pictures itself; for its subfolders say '{folder}/**/*.jpg' in quotes"
+        )
+    if not entries:
+        raise SourceError(f"folder {folder} is empty; choose a folder with pictures")
+    return _refuse(len(entries), f"of folder {folder}")
 
 
 def _sorted_pictures(files: list[Path]) -> tuple[Path, ...]:
@@ -107,8 +113,9 @@ def _sorted_pictures(files: list[Path]) -> tuple[Path, ...]:
     return tuple(sorted(chosen, key=natural_key))
 
 
-def _refuse(problem: str) -> tuple[Path, ...]:
-    raise SourceError(f"{problem}; wanted one of: {' '.join(sorted(IMAGE_SUFFIXES))}")
+def _refuse(count: int, which: str) -> tuple[Path, ...]:
+    wanted = " ".join(sorted(IMAGE_SUFFIXES))
+    raise SourceError(f"no picture is among the {count} file(s) {which}; wanted are: {wanted}")
 
 
 def _decode(data: bytes) -> Image | None:

@@ -1,0 +1,198 @@
+"""`edgewright run` as a user calls it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from tests.tiny import blob_image, tiny_bundle
+
+from edgewright.pipeline.cli import main
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module", name="folder")
+def folder_fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that finds blue things, and pictures with one: three readable, one damaged."""
+    folder = tmp_path_factory.mktemp("run")
+    tiny_bundle(folder)
+    (folder / "pictures").mkdir()
+    for number in (1, 2, 10):
+        cv2.imwrite(str(folder / "pictures" / f"{number}.png"), blob_image())
+    (folder / "pictures" / "3.png").write_text("no picture")
+    return folder
+
+
+@pytest.fixture(name="run")
+def run_fixture(folder: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.chdir(folder)
+
+    def call(*words: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as caught:
+            main(["run", "bundle", "--threads", "1", *words])
+        out, err = capfdbinary.readouterr()
+        assert isinstance(caught.value.code, int)
+        return caught.value.code, out.decode(), err.decode()
+
+    return call
+
+
+def test_a_folder_is_run_into_all_sinks(run: Run, tmp_path: Path) -> None:
+    sinks = (f"jsonl:{tmp_path}/run.jsonl", f"images:{tmp_path}/out?format=png", f"video:{tmp_path}/out.avi")
+    status, out, _ = run("--source", "pictures", *(word for uri in sinks for word in ("--sink", uri)))
+    assert status == 0
+    lines = [json.loads(line) for line in (tmp_path / "run.jsonl").read_text().splitlines()]
+    assert [(line["frame"], Path(line["source"]).name) for line in lines] == [(0, "1.png"), (1, "2.png"), (3, "10.png")]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "10_000003.png",
+        "1_000000.png",
+        "2_000001.png",
+    ]
+    assert cv2.VideoCapture(str(tmp_path / "out.avi")).get(cv2.CAP_PROP_FRAME_COUNT) == 3
+    assert out.startswith("3 frames, 1 skipped")
+
+
+def test_what_is_drawn_in_the_picture_is_found_where_it_is(run: Run) -> None:
+    status, out, err = run("--source", "pictures/1.png", "--sink", "jsonl:-", "--conf", "0.5")
+    assert status == 0
+    found = json.loads(out)["detections"]
+    assert {thing["label"] for thing in found} == {"bolt"}
+    # The rectangle that the picture was made with; the cells of the network are 8 pixels of a picture half as large.
+    xyxy = np.array([thing["box"] for thing in found])
+    centres = (xyxy[:, :2] + xyxy[:, 2:]) / 2
+    assert ((centres >= (16, 24)) & (centres <= (56, 64))).all()
+    assert "1 frames" in err
+    assert "capture" in err
+
+
+def test_without_a_sink_the_result_is_the_stage_table(run: Run) -> None:
+    status, out, err = run("--source", "synthetic:3:8?size=64x96", "--backend", "ort")
+    assert status == 0
+    assert err == ""
+    stages = [line.split()[0] for line in out.splitlines()[2:9] if line]
+    assert stages == ["stage", "capture", "prepare", "infer", "finish", "end_to_end", "age"]
+    assert "leaves out the first 3 frames" in out
+
+
+def test_the_report_says_what_was_run_how_and_how_fast(run: Run, tmp_path: Path) -> None:
+    status, _, _ = run("--source", "pictures", "--conf", "0.4", "--iou", "0.6", "--json", f"{tmp_path}/run.json")
+    assert status == 0
+    report = json.loads((tmp_path / "run.json").read_text())
+    assert (report["verb"], report["frames"], report["skipped"], report["error"]) == ("run", 3, 1, None)
+    assert report["bundle"]["digest"] == json.loads(Path("bundle/manifest.json").read_text())["digest"]
+    assert (report["settings"]["conf_threshold"], report["settings"]["iou_threshold"]) == (0.4, 0.6)
+    assert report["stages"]["infer"]["count"] == 3
+
+
+def test_max_frames_ends_a_source_without_end(run: Run) -> None:
+    status, out, _ = run("--source", "synthetic:1?size=64x96", "--max-frames", "2")
+    assert status == 0
+    assert out.startswith("2 frames, 0 skipped")
+
+
+def test_what_was_done_before_an_error_is_told_and_kept(run: Run, tmp_path: Path, assets: Path) -> None:
+    film = (assets / "videos" / "car-detection.mp4").read_bytes()[:200_000]
+    (tmp_path / "cut.mp4").write_bytes(film)
+    words = ("--sink", f"video:{tmp_path}/out.mp4", "--json", f"{tmp_path}/run.json")
+    status, out, err = run("--source", f"{tmp_path}/cut.mp4", *words)
+    assert status == 2
+    assert err.splitlines()[-1].startswith(f"error: {tmp_path}/cut.mp4 breaks off after frame ")
+    frames = json.loads((tmp_path / "run.json").read_text())["frames"]
+    assert out.startswith(f"{frames} frames")
+    assert cv2.VideoCapture(f"{tmp_path}/out.mp4").get(cv2.CAP_PROP_FRAME_COUNT) == frames
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (("--source", "nowhere"), "nowhere"),
+        (("--source", "camera:93"), "/dev/video93"),
+        (("--source", "vidoe:x"), "did you mean 'video'"),
+        (("--source", "pictures", "--sink", "out.mp4"), "video:out.mp4"),
+        (("--source", "pictures", "--sink", "jsnl:x"), "did you mean 'jsonl'"),
+        (("--source", "pictures", "--sink", "video:x.mov"), ".mp4, .avi"),
+        (("--source", "pictures", "--backend", "otr"), "did you mean 'ort'"),
+        (("--source", "pictures", "--precision", "int8"), "no int8 model"),
+        (("--source", "pictures", "--conf", "2"), "--conf"),
+        (("--source", "pictures", "--max-frames", "0"), "--max-frames"),
+        (("--source", "pictures", "--json", "/proc/none/x.json"), "/proc/none/x.json"),
+        ((), "--source"),
+    ],
+)
+def test_a_mistake_exits_2_with_one_sentence(run: Run, words: tuple[str, ...], wanted: str) -> None:
+    status, out, err = run(*words)
+    assert (status, out) == (2, "")
+    assert err.startswith("error: ")
+    assert wanted in err
+    assert err.count("\n") == 1
+
+
+def test_the_bundle_is_checked_before_the_source(run: Run) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["run", "no_bundle", "--source", "nowhere"])
+    assert caught.value.code == 2
+
+
+def started(folder: Path, *words: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "edgewright.pipeline.cli", "run", "bundle", "--threads", "1", *words]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_live_run_in_order(folder: Path, tmp_path: Path, number: signal.Signals) -> None:
+    lines = tmp_path / "run.jsonl"
+    words = (
+        "--source",
+        "synthetic:1?size=64x96&fps=50",
+        "--sink",
+        f"jsonl:{lines}",
+        "--sink",
+        f"video:{tmp_path}/o.mp4",
+    )
+    process = started(folder, *words)
+    deadline = time.monotonic() + 60
+    while (not lines.exists() or lines.read_text().count("\n") < 5) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    frames = [json.loads(line)["frame"] for line in lines.read_text().splitlines()]
+    assert (process.returncode, err) == (0, "")
+    assert frames == list(range(len(frames)))
+    assert out.startswith(f"{len(frames)} frames")
+    assert cv2.VideoCapture(f"{tmp_path}/o.mp4").read()[0]
+
+
+def test_a_reader_of_stdout_that_goes_away_ends_the_run_in_order(folder: Path) -> None:
+    process = started(folder, "--source", "synthetic:1?size=64x96", "--sink", "jsonl:-")
+    assert process.stdout is not None
+    assert json.loads(process.stdout.readline())["frame"] == 0
+    process.stdout.close()
+    assert process.stderr is not None
+    assert " frames, 0 skipped" in process.stderr.readline()
+    assert "Traceback" not in process.stderr.read()
+    assert process.wait(timeout=60) == 0
+    process.stderr.close()
+
+
+def test_the_verb_loads_neither_an_exporter_nor_an_evaluator(folder: Path) -> None:
+    code = (
+        "import sys\n"
+        "from edgewright.pipeline.cli import main\n"
+        "try:\n"
+        "    main(['run', 'bundle', '--source', 'pictures/1.png', '--threads', '1'])\n"
+        "finally:\n"
+        "    heavy = {'torch', 'onnx', 'pycocotools', 'openvino', 'faster_coco_eval', 'rich'}\n"
+        "    print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": ""}
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, env=environment)
+    assert done.stderr == "[]\n"
+    assert done.returncode == 0

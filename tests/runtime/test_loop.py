@@ -1,0 +1,204 @@
+"""The loop from a source through a network into sinks."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgewright.runtime.errors import BackendError, SinkError, SourceError
+from edgewright.runtime.loop import WARMUP_FRAMES, RunStatistics, run_loop, stop_on_signals
+from edgewright.runtime.results import Detections, Frame, Image
+from edgewright.runtime.sinks import Output, Sink
+from edgewright.runtime.sources import Source
+from edgewright.runtime.timing import STAGES
+
+LABELS = ("bolt",)
+
+
+class Belt(Source):
+    """`count` grey frames; then the end, or `failure`."""
+
+    name = "belt"
+
+    def __init__(self, count: int, failure: Exception | None = None) -> None:
+        self.length = count
+        self.failure = failure
+        self.taken = 0
+
+    def __iter__(self) -> Iterator[Frame]:
+        for index in range(self.length or 0):
+            self.taken += 1
+            yield Frame(np.full((48, 64, 3), 50, np.uint8), index, time.monotonic(), self.name)
+        if self.failure is not None:
+            raise self.failure
+
+
+class OneBolt:
+    """A network that finds one bolt, whose box tells the number of the picture, and takes `infer_s` for it."""
+
+    def __init__(self, fail_at: int | None = None, infer_s: float = 0.0) -> None:
+        self.calls: list[str] = []
+        self.fail_at = fail_at
+        self.infer_s = infer_s
+
+    def prepare(self, image: Image) -> tuple[dict[str, Any], tuple[int, ...]]:
+        self.calls.append("prepare")
+        return {"images": image}, image.shape[:2]
+
+    def infer(self, feeds: dict[str, Any]) -> dict[str, Any]:
+        self.calls.append("infer")
+        if self.calls.count("infer") == self.fail_at:
+            raise BackendError("the engine failed")
+        time.sleep(self.infer_s)
+        return {"number": self.calls.count("infer")}
+
+    def finish(self, outputs: dict[str, Any], placement: tuple[int, ...]) -> Detections:
+        self.calls.append("finish")
+        box = np.array([[outputs["number"], 0, placement[1], placement[0]]], np.float32)
+        return Detections(box, np.ones(1, np.float32), np.zeros(1, np.int64))
+
+
+class Keep(Sink):
+    """Keeps what it gets; the output number `fail_at` cannot be written."""
+
+    def __init__(self, *, wants_picture: bool = False, fail_at: int | None = None) -> None:
+        self.wants_picture = wants_picture
+        self.fail_at = fail_at
+        self.outputs: list[Output] = []
+
+    def write(self, output: Output) -> None:
+        if len(self.outputs) + 1 == self.fail_at:
+            raise SinkError("the disk is full")
+        self.outputs.append(output)
+
+
+def run(source: Source, network: OneBolt, sinks: Sequence[Sink] = (), **options: Any) -> RunStatistics:
+    statistics = RunStatistics()
+    run_loop(source, network, sinks, LABELS, statistics=statistics, **options)
+    return statistics
+
+
+def test_every_frame_passes_every_step_in_order_into_every_sink() -> None:
+    network, sinks = OneBolt(), (Keep(), Keep())
+    statistics = run(Belt(5), network, sinks)
+    assert network.calls == ["prepare", "infer", "finish"] * 5
+    for sink in sinks:
+        assert [output.frame.index for output in sink.outputs] == [0, 1, 2, 3, 4]
+        results = [output.result for output in sink.outputs]
+        assert [r.boxes_xyxy[0, 0] for r in results if isinstance(r, Detections)] == [1, 2, 3, 4, 5]
+    assert (statistics.frames, statistics.detections) == (5, 5)
+
+
+def test_pictures_are_drawn_only_when_a_sink_wants_them_and_never_on_the_frame() -> None:
+    plain, drawn = Keep(), Keep(wants_picture=True)
+    run(Belt(1), OneBolt(), [plain])
+    assert plain.outputs[0].picture is None
+    run(Belt(1), OneBolt(), [plain, drawn])
+    picture = drawn.outputs[0].picture
+    assert picture is not None
+    assert (picture != 50).any()
+    assert (drawn.outputs[0].frame.image == 50).all()
+
+
+def test_max_frames_takes_no_frame_more_from_the_source() -> None:
+    source = Belt(10)
+    assert run(source, OneBolt(), max_frames=4).frames == 4
+    assert source.taken == 4
+
+
+def test_stop_ends_the_run_after_the_frame_at_hand() -> None:
+    stop, sink = threading.Event(), Keep()
+
+    def stop_after_three(output: Output) -> None:
+        if output.frame.index == 2:
+            stop.set()
+
+    assert run(Belt(10), OneBolt(), [sink], stop=stop, on_output=stop_after_three).frames == 3
+    assert len(sink.outputs) == 3
+
+
+def test_the_age_of_a_frame_covers_what_happened_since_its_capture() -> None:
+    sink = Keep()
+    run(Belt(2), OneBolt(infer_s=0.02), [sink])
+    for output in sink.outputs:
+        assert output.age_s >= output.latency_s["infer"] >= 0.02
+        assert list(output.latency_s) == ["capture", "prepare", "infer", "finish"]
+
+
+def test_the_summaries_leave_the_warm_up_out() -> None:
+    statistics = run(Belt(WARMUP_FRAMES + 7), OneBolt(), [Keep(wants_picture=True)])
+    assert statistics.warmup_frames == WARMUP_FRAMES
+    assert {stage: s.count for stage, s in statistics.summaries().items()} == dict.fromkeys(STAGES, 7)
+
+
+def test_a_run_that_is_only_warm_up_is_summed_up_all_the_same() -> None:
+    statistics = run(Belt(2), OneBolt())
+    assert statistics.warmup_frames == 0
+    assert statistics.summaries()["infer"].count == 2
+
+
+def test_end_to_end_is_the_sum_of_the_stages() -> None:
+    statistics = run(Belt(1), OneBolt(infer_s=0.01), [Keep()])
+    summaries = statistics.summaries()
+    parts = sum(summaries[stage].max_ms for stage in ("capture", "prepare", "infer", "finish", "sink"))
+    assert summaries["end_to_end"].max_ms == pytest.approx(parts, rel=2e-3, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("source", "network", "sink", "error"),
+    [
+        (Belt(2, SourceError("unplugged")), OneBolt(), Keep(), "unplugged"),
+        (Belt(9), OneBolt(fail_at=3), Keep(), "the engine failed"),
+        (Belt(9), OneBolt(), Keep(fail_at=3), "the disk is full"),
+    ],
+    ids=["source", "network", "sink"],
+)
+def test_an_error_ends_the_run_and_the_statistics_tell_what_was_done(
+    source: Source, network: OneBolt, sink: Sink, error: str
+) -> None:
+    statistics = RunStatistics()
+    with pytest.raises((SourceError, BackendError, SinkError), match=error):
+        run_loop(source, network, [sink], LABELS, statistics=statistics)
+    assert statistics.frames == 2
+    assert statistics.summaries()["infer"].count == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_a_request_to_stop_and_handlers_come_back_afterwards(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with stop_on_signals() as stop:
+        assert not stop.is_set()
+        os.kill(os.getpid(), number)
+        assert stop.wait(5)
+    assert signal.getsignal(number) is before
+
+
+def test_a_second_interrupt_is_not_held_back() -> None:
+    def interrupt_twice() -> None:
+        with stop_on_signals() as stop:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert stop.wait(5)
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupt_twice()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_outside_the_main_thread_nothing_is_handled_and_nothing_fails() -> None:
+    seen: list[bool] = []
+
+    def body() -> None:
+        with stop_on_signals() as stop:
+            seen.append(stop.is_set())
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    thread.join()
+    assert seen == [False]
