@@ -18,6 +18,7 @@ from edgewright.runtime.bundle import (
     Complexity,
     Golden,
     Manifest,
+    Parity,
     Provenance,
     describe_file,
     load_bundle,
@@ -61,6 +62,7 @@ def write_bundle(
     *,
     complexity: Complexity | None,
     image: Image | None = None,
+    parity: Parity | None = None,
     replace: bool = False,
 ) -> Bundle:
     """Write the bundle of an FP32 ONNX `model` to the folder `path` and load it again.
@@ -83,6 +85,7 @@ def write_bundle(
             provenance=_provenance(origin),
             complexity=complexity,
             golden=Golden(image=_GOLDEN_IMAGE, tensors=_GOLDEN_TENSORS, backend="ort"),
+            parity=parity,
         )
         seal(folder, manifest)
     return load_bundle(path)

@@ -15,12 +15,24 @@ if TYPE_CHECKING:
 def export(request: "ExportRequest", output: Path, *, replace: bool = False) -> "Bundle":
     """The bundle in folder `output` of the network that the request names; UsageError for a source nobody can read."""
     check_writable_target(output, replace=replace)
-    if not request.source.endswith(".onnx"):
-        raise UsageError(
-            f"'{request.source}' is no source that export knows; give an ONNX file (.onnx) or a recipe (.yaml)"
-        )
     try:
-        from edgewright.export.from_onnx import import_onnx
+        if request.source.endswith(".onnx"):
+            from edgewright.export.from_onnx import import_onnx
+
+            return import_onnx(request, output, replace=replace)
+        if _names_torch_network(request.source):
+            from edgewright.export.from_torch import import_torch
+
+            return import_torch(request, output, replace=replace)
     except ModuleNotFoundError as err:
         raise plugins.missing_dependency(err, needed_by="export") from err
-    return import_onnx(request, output, replace=replace)
+    raise UsageError(
+        f"'{request.source}' is no source that export knows; give an ONNX file (.onnx), a recipe (.yaml), torchvision/NAME "
+        "or PACKAGE.MODULE:FACTORY"
+    )
+
+
+def _names_torch_network(source: str) -> bool:
+    module, colon, factory = source.partition(":")
+    dotted = all(part.isidentifier() for part in module.split("."))
+    return source.startswith("torchvision/") or bool(colon and dotted and factory.isidentifier())

@@ -10,7 +10,7 @@ from edgewright.pipeline.yaml_file import load_yaml
 from edgewright.runtime.errors import UsageError
 
 # Keys whose value may name a file; relative to the recipe's folder.
-_PATHS = ("source", "labels", "image", "policy", "baseline")
+_PATHS = ("source", "weights", "labels", "image", "policy", "baseline")
 
 
 class Recipe(ExportRequest):

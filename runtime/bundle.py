@@ -51,7 +51,7 @@ class Complexity(Strict):
     """Parameters, and GFLOPs of one image (1 multiply-add = 2 FLOPs); None where a shape is not static."""
 
     parameters: int
-    gflops: float | None
+    gflops: float | None = None
 
 
 class Tolerance(Strict):
@@ -72,6 +72,29 @@ class Golden(Strict):
     tolerance: Tolerance = Tolerance()
 
 
+class BackendParity(Strict):
+    """How closely a backend follows the network's own framework on the parity images.
+
+    `tensors`: the largest |got - wanted| / max(1, |wanted|) of each output; where the graph itself chooses the rows, over the
+    rows that a result is made of, in whatever order. `problem` is why the backend could not be compared.
+    """
+
+    backend: str
+    engine_version: str | None = None
+    tensors: dict[str, float] = Field(default_factory=dict)
+    detections: int = 0
+    matched: int = 0
+    problem: str | None = None
+
+
+class Parity(Strict):
+    """The comparison of the exported graph with the network it was made of, image by image (names of the images)."""
+
+    reference: str
+    images: tuple[str, ...]
+    backends: tuple[BackendParity, ...]
+
+
 class Manifest(Strict):
     """The typed content of manifest.json; `digest` covers everything else in it, and so every file."""
 
@@ -81,6 +104,7 @@ class Manifest(Strict):
     provenance: Provenance
     complexity: Complexity | None = None
     golden: Golden | None = None
+    parity: Parity | None = None
     digest: str = ""
 
 

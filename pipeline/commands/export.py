@@ -14,6 +14,16 @@ from edgewright.pipeline.commands._options import json_option
     "--family", metavar="F", help="How the network was trained and what its outputs mean (see `edgewright list`)."
 )
 @click.option(
+    "--weights",
+    metavar="default|none|FILE",
+    help="For a torch network: its published weights, random ones, or a checkpoint.  [default: torchvision's, or the factory's]",
+)
+@click.option(
+    "--roi",
+    type=click.Choice(["op", "grid"]),
+    help="How regions are cut out: the RoiAlign operator, or GridSample for TensorRT without plugins.  [default: op]",
+)
+@click.option(
     "--labels", metavar="NAME|FILE", help="A built-in list (coco80, ...) or a text file with one label a line."
 )
 @click.option("--name", help="The bundle's name.  [default: the file's]")
@@ -35,10 +45,11 @@ from edgewright.pipeline.commands._options import json_option
 @click.option("--force", is_flag=True, help="Replace BUNDLE if it exists.")
 @json_option
 def command(source: str, output: str, force: bool, json_path: str | None, **options: Any) -> None:
-    """Make a bundle of the trained network SOURCE: an ONNX file, or a recipe (.yaml) that names one.
+    """Make a bundle of the trained network SOURCE: an ONNX file, torchvision/NAME, PACKAGE.MODULE:FACTORY (a function of yours
+    that returns a torch network), or a recipe (.yaml) that names one of these.
 
-    The family appends its decoding to the graph, labels and shapes are checked, the network runs once on a picture, and
-    the outputs become the bundle's golden tensors.
+    The family makes the outputs follow a head, labels and shapes are checked, a torch network is compared with its graph in
+    ONNX Runtime and OpenVINO, the graph runs once on a picture, and the outputs become the bundle's golden tensors.
     """
     from pathlib import Path
 

@@ -1,0 +1,97 @@
+"""Export of a torch network: from torchvision by name, or from a factory of the user's."""
+
+import tempfile
+from pathlib import Path
+from types import ModuleType
+
+import torch
+
+from edgewright.export.bundling import MODEL, Origin, read_image, write_bundle
+from edgewright.export.complexity import complexity
+from edgewright.export.families import load_family
+from edgewright.export.graph_editor import tensor_spec
+from edgewright.export.model_spec import model_spec
+from edgewright.export.parity import Tensors, parity_images, prove_parity
+from edgewright.export.request import ExportRequest
+from edgewright.export.to_onnx import to_onnx
+from edgewright.export.torch_factory import load_factory
+from edgewright.export.torch_source import TorchNetwork, Wrapped
+from edgewright.export.torch_weights import state_digest
+from edgewright.export.torchvision_zoo import load_torchvision
+from edgewright.runtime import plugins
+from edgewright.runtime.bundle import Bundle
+from edgewright.runtime.errors import UsageError
+
+_ZOO = "torchvision/"
+_INPUT = "images"
+
+
+def import_torch(request: ExportRequest, output: Path, *, replace: bool = False) -> Bundle:
+    """The bundle in folder `output` of the torch network that `request.source` names, with its parity proven.
+
+    ParityError, and no bundle, when ONNX Runtime or OpenVINO does not do what torch does.
+    """
+    network = load_torchvision(request) if request.source.startswith(_ZOO) else load_factory(request)
+    family = _family(request, network)
+    wrapped: Wrapped = family.build(network, request)
+    example = torch.zeros(wrapped.imported.preprocess.tensor_shape)
+    converted = to_onnx(wrapped.module, {_INPUT: example}, wrapped.outputs)
+    graph = converted.model.graph
+    spec = model_spec(
+        request,
+        wrapped.imported,
+        wrapped.labels,
+        inputs=tuple(tensor_spec(value) for value in graph.input),
+        outputs=tuple(tensor_spec(value) for value in graph.output),
+    )
+    image = None if request.image is None else read_image(Path(request.image))
+    model = converted.model.SerializeToString()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / MODEL
+        path.write_bytes(model)
+        images = parity_images(spec.preprocess.size_hw, image)
+        parity = prove_parity(lambda feeds: run_torch(wrapped, feeds), path, spec, images=images)
+    origin = Origin(
+        source=request.source,
+        source_sha256=state_digest(network.module),
+        family=family.__name__.rsplit(".", 1)[-1],
+        exporter=converted.exporter,
+        opset=converted.opset,
+    )
+    return write_bundle(
+        output, model, spec, origin, complexity=complexity(converted.model), image=image, parity=parity, replace=replace
+    )
+
+
+def run_torch(wrapped: Wrapped, feeds: Tensors) -> Tensors:
+    """The outputs by name of the wrapped network for the input tensor."""
+    with torch.no_grad():
+        result = wrapped.module(torch.from_numpy(feeds[_INPUT]))
+    tensors = (result,) if isinstance(result, torch.Tensor) else result
+    return {name: tensor.numpy() for name, tensor in zip(wrapped.outputs, tensors, strict=True)}
+
+
+def _family(request: ExportRequest, network: TorchNetwork) -> ModuleType:
+    """The family that the user names, else the one that knows the network's class."""
+    if request.family is not None:
+        family = load_family(request.family)
+        if not hasattr(family, "build"):
+            raise UsageError(f"family '{request.family}' reads ONNX files; leave --family out, or one of: {_names()}")
+        return family
+    for name in _families():
+        family = load_family(name)
+        if family.accepts(network.module):
+            return family
+    raise UsageError(
+        f"{network.source} gives a {type(network.module).__name__}, which no family knows (there are: {_names()}); "
+        "export it to ONNX yourself and give that file with its --family"
+    )
+
+
+def _families() -> tuple[str, ...]:
+    known = plugins.names("edgewright.export.families")
+    return tuple(name for name in known if hasattr(load_family(name), "build"))
+
+
+def _names() -> str:
+    return ", ".join(_families())

@@ -1,0 +1,201 @@
+"""Proof that an exported graph does what the network did: tensor by tensor and detection by detection."""
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edgewright.export.matching import match_detections
+from edgewright.runtime.backends import BackendOptions, open_backend
+from edgewright.runtime.bundle import BackendParity, Parity
+from edgewright.runtime.conveyor import render_scene
+from edgewright.runtime.errors import BackendError, MissingDependencyError, ParityError
+from edgewright.runtime.heads import load_head
+from edgewright.runtime.preprocess import preprocess
+from edgewright.runtime.results import Detections, Image, Result, SemanticMap
+from edgewright.runtime.spec import ModelSpec, PostprocessSpec
+
+_log = logging.getLogger(__name__)
+
+Tensors = dict[str, npt.NDArray[Any]]
+Reference = Callable[[Tensors], Tensors]
+
+TENSOR_TOLERANCE = 1e-3  # of max(1, |reference|): rounding grows with the values, a fixed bound would fit no box
+_PIXELS_AGREE = 0.99
+# Graphs that choose boxes themselves: two almost equal scores may change places, and with them whole rows.
+_CHOOSING_HEADS = ("rcnn", "roi_masks", "final")
+_CHANGED_PLACES = 500  # of so many rows or detections, one may fall to the other side of such a tie
+
+
+def prove_parity(
+    reference: Reference,
+    model: Path,
+    spec: ModelSpec,
+    *,
+    images: Mapping[str, Image],
+    name: str = "torch",
+    backends: Sequence[str] = ("ort", "ov"),
+) -> Parity:
+    """The agreement of the ONNX file `model` with `reference` (feeds → outputs by name) on every backend installed.
+
+    A backend that is not installed or cannot load the graph is recorded as such, and logged; ParityError names the first
+    tensor or detection that differs; BackendError when ONNX Runtime itself cannot run the graph.
+    """
+    cases = [(title, *_prepared(image, spec)) for title, image in images.items()]
+    wanted = [reference(feeds) for _, feeds, _ in cases]
+    results = tuple(_compare_if_possible(backend, model, spec, cases, wanted) for backend in backends)
+    return Parity(reference=name, images=tuple(images), backends=results)
+
+
+def parity_images(size_hw: tuple[int, int], extra: Image | None = None) -> dict[str, Image]:
+    """Ordinary and adversarial pictures: blank, noise, a scene, a crowd of small objects, and the user's own."""
+    scenes = [render_scene(7, index, (240, 320)).image for index in range(4)]
+    small = [cv2.resize(scene, (160, 120), interpolation=cv2.INTER_AREA) for scene in scenes]
+    rows = [np.hstack([small[(row + column) % 4] for column in range(4)]) for row in range(6)]
+    images = {
+        "blank": np.full((*size_hw, 3), 114, np.uint8),
+        "noise": np.random.default_rng(0).integers(0, 256, (*size_hw, 3), np.uint8),
+        "scene": scenes[0],
+        "crowded": np.vstack(rows),
+    }
+    return images if extra is None else {**images, "yours": extra}
+
+
+def _prepared(image: Image, spec: ModelSpec) -> tuple[Tensors, Any]:
+    tensor, placement = preprocess(image, spec.preprocess)
+    return {spec.inputs[0].name: tensor}, placement
+
+
+def _compare_if_possible(
+    backend: str, model: Path, spec: ModelSpec, cases: list[tuple[str, Tensors, Any]], wanted: list[Tensors]
+) -> BackendParity:
+    try:
+        return _compare(backend, model, spec, cases, wanted)
+    except (MissingDependencyError, BackendError) as err:
+        if backend == "ort":
+            raise
+        _log.warning("parity with backend '%s' is not proven: %s", backend, err)
+        return BackendParity(backend=backend, problem=str(err))
+
+
+def _compare(
+    backend: str, model: Path, spec: ModelSpec, cases: list[tuple[str, Tensors, Any]], wanted: list[Tensors]
+) -> BackendParity:
+    errors: dict[str, float] = {}
+    detections = matched = 0
+    settings = spec.postprocess.model_copy(update={"conf_threshold": min(spec.postprocess.conf_threshold, 0.05)})
+    with open_backend(backend, model, BackendOptions()) as engine:
+        for (title, feeds, placement), reference in zip(cases, wanted, strict=True):
+            where = f"on the image '{title}' in backend '{backend}'"
+            got = {key: value.copy() for key, value in engine.infer(feeds).items()}
+            for name, error in compare_tensors(reference, got, spec, settings.conf_threshold, where=where).items():
+                errors[name] = max(errors.get(name, 0.0), error)
+            results = [_decode(outputs, spec, placement, settings) for outputs in (reference, got)]
+            counts = _compare_results(results[0], results[1], spec, settings, where=where)
+            detections, matched = detections + counts[0], matched + counts[1]
+        version = engine.settings.get("engine_version")
+    return BackendParity(
+        backend=backend,
+        engine_version=None if version is None else str(version),
+        tensors=errors,
+        detections=detections,
+        matched=matched,
+    )
+
+
+def compare_tensors(
+    wanted: Tensors, got: Tensors, spec: ModelSpec, conf_threshold: float, *, where: str
+) -> dict[str, float]:
+    """The largest error of every output, relative to max(1, |wanted|); ParityError names the first beyond tolerance."""
+    for tensor in spec.outputs:
+        if got[tensor.name].shape != wanted[tensor.name].shape:
+            raise ParityError(
+                f"output '{tensor.name}' {where} has the shape {list(got[tensor.name].shape)}, "
+                f"the network gives {list(wanted[tensor.name].shape)}"
+            )
+    if spec.head.kind in _CHOOSING_HEADS:
+        wanted, got = _pair_rows(wanted, got, spec, conf_threshold, where=where)
+    return {
+        tensor.name: _tensor_error(wanted[tensor.name], got[tensor.name], tensor.name, where) for tensor in spec.outputs
+    }
+
+
+def _tensor_error(wanted: npt.NDArray[Any], got: npt.NDArray[Any], name: str, where: str) -> float:
+    errors = _relative(wanted, got)
+    if not errors.size:
+        return 0.0
+    worst = np.unravel_index(int(np.argmax(errors)), errors.shape)
+    if not errors[worst] <= TENSOR_TOLERANCE:  # NaN fails too
+        raise ParityError(
+            f"output '{name}' differs {where}: at {[int(i) for i in worst]} the network gives {wanted[worst]:.6g}, the graph "
+            f"{got[worst]:.6g}, beyond {TENSOR_TOLERANCE:g} * max(1, |value|); look for layers that are random or behave "
+            "otherwise in training mode, and for values near the limits of float32"
+        )
+    return float(errors[worst])
+
+
+def _relative(wanted: npt.NDArray[Any], got: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    reference = wanted.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        same = np.where(reference == got, 0.0, np.abs(reference - got) / np.maximum(1.0, np.abs(reference)))
+    return np.asarray(np.nan_to_num(same, nan=np.inf))
+
+
+def _pair_rows(
+    wanted: Tensors, got: Tensors, spec: ModelSpec, conf_threshold: float, *, where: str
+) -> tuple[Tensors, Tensors]:
+    """Both outputs reduced to the rows that a result is made of, those that changed places put side by side."""
+    scores = wanted[spec.head.outputs["scores"]][0]
+    rows = len(scores)
+    names = [name for name in wanted if wanted[name].shape[1:2] == (rows,)]
+    error = np.max([_relative(wanted[n][0], got[n][0]).reshape(rows, -1).max(axis=1) for n in names], axis=0)
+    seen = scores.reshape(rows, -1).max(axis=1) >= conf_threshold
+    partner = np.arange(rows)
+    free = set(np.flatnonzero(error > TENSOR_TOLERANCE).tolist())
+    lost = []
+    for row in np.flatnonzero((error > TENSOR_TOLERANCE) & seen).tolist():
+        distance = {other: _row_distance(wanted, got, names, row, other) for other in free}
+        best = min(distance, key=lambda other: distance[other], default=row)
+        if distance.get(best, np.inf) <= TENSOR_TOLERANCE:
+            partner[row] = best
+            free.discard(best)
+        else:
+            lost.append(row)
+    if len(lost) <= math.ceil(rows / _CHANGED_PLACES):
+        seen[lost] = False
+    kept = np.flatnonzero(seen)
+    pick = {n: (wanted[n][:, kept], got[n][:, partner[kept]]) if n in names else (wanted[n], got[n]) for n in wanted}
+    return {n: pair[0] for n, pair in pick.items()}, {n: pair[1] for n, pair in pick.items()}
+
+
+def _row_distance(wanted: Tensors, got: Tensors, names: list[str], row: int, other: int) -> float:
+    return max(float(_relative(wanted[n][0, row], got[n][0, other]).max()) for n in names)
+
+
+def _decode(outputs: Tensors, spec: ModelSpec, placement: Any, settings: PostprocessSpec) -> Result:
+    by_role = {role: outputs[name] for role, name in spec.head.outputs.items()}
+    return load_head(spec)(by_role, spec, placement, settings)
+
+
+def _compare_results(
+    wanted: Result, got: Result, spec: ModelSpec, settings: PostprocessSpec, *, where: str
+) -> tuple[int, int]:
+    """How many detections the network gives, and how many of them the graph gives too; ParityError when too few do."""
+    if isinstance(wanted, SemanticMap) and isinstance(got, SemanticMap):
+        share = float(np.mean(wanted.class_ids == got.class_ids))
+        if share < _PIXELS_AGREE:
+            raise ParityError(
+                f"only {share:.1%} of the pixels have the same class {where}, {_PIXELS_AGREE:.0%} are wanted"
+            )
+    if not isinstance(wanted, Detections) or not isinstance(got, Detections):
+        return 0, 0
+    matches = match_detections(wanted, got, settings)
+    allowed = math.ceil(matches.total / _CHANGED_PLACES) if spec.head.kind in _CHOOSING_HEADS else 0
+    if len(matches.lost) + len(matches.extra) > 2 * allowed:
+        raise ParityError(f"{matches.describe(wanted, got, spec.labels)} {where}")
+    return matches.total, matches.total - len(matches.lost)

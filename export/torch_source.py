@@ -1,0 +1,75 @@
+"""What a torch family is given and what it gives back."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from edgewright.export.families import Imported
+from edgewright.export.labels import LabelSet, load_labels
+from edgewright.export.request import ExportRequest
+from edgewright.runtime.errors import UsageError
+
+# How torchvision names classifier outputs that stand for nothing: COCO's ids have gaps.
+_UNNAMED = ("__background__", "N/A")
+
+
+@dataclass(frozen=True)
+class TorchNetwork:
+    """A torch module with its weights; `categories` are the names of its classes, background included, where known."""
+
+    source: str
+    module: Any
+    categories: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Wrapped:
+    """A module whose forward takes the normalised image tensor and returns tensors named `outputs`."""
+
+    module: Any
+    outputs: tuple[str, ...]
+    imported: Imported
+    labels: LabelSet
+
+
+@dataclass(frozen=True)
+class ClassColumns:
+    """Which of a classifier's outputs are kept, in order, and what they are called."""
+
+    indices: tuple[int, ...]
+    labels: LabelSet
+
+
+def class_columns(request: ExportRequest, network: TorchNetwork, total: int) -> ClassColumns:
+    """The columns of a detector's `total` classes, of which torchvision's convention makes column 0 the background.
+
+    Without labels of the user's, the source's own names are taken, gaps left out. A list of `total - 1` names the columns
+    behind the background, one of `total` all of them, and one with category ids the columns of these ids.
+    """
+    if request.labels is None:
+        return _named_columns(request, network, total)
+    labels = load_labels(request.labels)
+    count = len(labels.labels)
+    if count in (total - 1, total):
+        return ClassColumns(tuple(range(total - count, total)), labels)
+    if labels.category_ids is not None and max(labels.category_ids) < total:
+        return ClassColumns(labels.category_ids, labels)
+    raise UsageError(
+        f"--labels {request.labels} has {count} labels, {network.source} has {total} classes with the background; "
+        f"give the {total - 1} names it was trained with, in order"
+    )
+
+
+def _named_columns(request: ExportRequest, network: TorchNetwork, total: int) -> ClassColumns:
+    if network.categories is None or len(network.categories) != total:
+        raise UsageError(
+            f"the labels of {network.source} are missing; pass --labels with a text file of the {total - 1} names behind the "
+            "background, one a line"
+        )
+    indices = tuple(index for index, name in enumerate(network.categories) if name not in _UNNAMED)
+    names = tuple(network.categories[index] for index in indices)
+    return ClassColumns(indices, LabelSet(names, indices))
+
+
+def landscape_hw(short_side: int, multiple: int) -> tuple[int, int]:
+    """A 4:3 input (COCO's and most cameras' form) for a network that was trained on a fixed short side."""
+    return short_side, -(-short_side * 4 // (3 * multiple)) * multiple
