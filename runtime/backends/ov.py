@@ -67,7 +67,7 @@ class OpenVinoBackend:
 
     def _executed_precision(self, asked: str) -> str:
         """What the convolutions really compute in; an int8 model without one int8 layer is no int8 model."""
-        hint = self._model.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        hint = str(self._model.get_property("INFERENCE_PRECISION_HINT").get_type_name())
         floating = _PRECISION_NAMES.get(hint, hint)
         if asked != "int8":
             return floating
