@@ -59,8 +59,7 @@ def summary(source: Source, statistics: RunStatistics) -> str:
     if statistics.frames == 0:
         return f"0 frames, {source.skipped} skipped: stopped before the first was done"
     lines = [
-        f"{statistics.frames} frames, {source.skipped} skipped, {statistics.detections / statistics.frames:.2f} "
-        f"detections per frame, {statistics.frames_per_s:.1f} frames/s over {statistics.seconds:.1f} s",
+        summary_line(source, statistics),
         "",
         table(statistics.summaries()),
         "",
@@ -70,6 +69,14 @@ def summary(source: Source, statistics: RunStatistics) -> str:
     else:
         lines.append("The table includes the warm-up: so few frames say little about speed.")
     return "\n".join(lines)
+
+
+def summary_line(source: Source, statistics: RunStatistics) -> str:
+    """Counts and rates of a run of at least one frame, in one line."""
+    return (
+        f"{statistics.frames} frames, {source.skipped} skipped, {statistics.detections / statistics.frames:.2f} "
+        f"detections per frame, {statistics.frames_per_s:.1f} frames/s over {statistics.seconds:.1f} s"
+    )
 
 
 def report(
