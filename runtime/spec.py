@@ -16,7 +16,8 @@ Task = Literal["detect", "instance", "semantic", "panoptic", "prompted"]
 class Strict(BaseModel):
     """Frozen data at a file border: an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Validators are built at their first use: building those of every class costs a cold start of a tenth of a second.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class TensorSpec(Strict):
@@ -88,7 +89,8 @@ class HeadSpec(Strict):
 class PostprocessSpec(Strict):
     """Defaults of decoding; the command line may override them, and reports record what was used.
 
-    `multi_label` lets one box carry every class above the threshold, as COCO evaluation wants it.
+    `multi_label` lets one box carry every class above the threshold, as COCO evaluation wants it. A pixel belongs to a mask
+    from the probability `mask_threshold` on.
     """
 
     conf_threshold: Annotated[float, Field(ge=0, le=1)] = 0.25
@@ -97,6 +99,7 @@ class PostprocessSpec(Strict):
     nms: str = "hard"
     class_agnostic: bool = False
     multi_label: bool = True
+    mask_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     # More candidates than this are cut to the best before NMS: a guard for the live loop against a threshold near zero.
     max_candidates: Positive = 30_000
 
