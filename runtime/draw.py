@@ -56,8 +56,9 @@ def _draw_detections(picture: Image, found: Detections, labels: Sequence[str]) -
     colors = [class_color(int(class_id)) for class_id in found.class_ids]
     corners = _pixel_corners(found, picture)
     line = max(1, round(min(picture.shape[:2]) / 240))
-    for index in order if found.masks is not None else ():
-        _blend_mask(picture, found.masks[index], colors[index])
+    if found.masks is not None:
+        for index in order:
+            _blend_mask(picture, found.masks[index], colors[index])
     for index in order:
         x1, y1, x2, y2 = corners[index]
         cv2.rectangle(picture, (x1, y1), (x2, y2), colors[index], line)
@@ -108,14 +109,9 @@ def _blend_mask(picture: Image, mask: BoxMask, color: Color) -> None:
         return
     region = picture[y1:y2, x1:x2]
     inside = mask.pixels[y1 - y : y2 - y, x1 - x : x2 - x].view(np.uint8)
-    cv2.copyTo(cv2.LUT(region, _tint(color)), inside, region)
-
-
-@lru_cache(maxsize=_COLORS)
-def _tint(color: Color) -> Image:
-    """A table (256, 1, 3) that mixes every level half and half with `color`."""
-    levels = np.arange(256, dtype=np.uint16)[:, None, None]
-    return ((levels + np.array(color, np.uint16)) // 2).astype(np.uint8)
+    # Half and half, in two passes that are each faster than a table or a second picture of the colour.
+    tinted = cv2.add(region >> 1, np.array([*color, 0]) / 2)
+    cv2.copyTo(tinted, inside, region)
 
 
 def _draw_semantic(picture: Image, image: Image, found: SemanticMap, labels: Sequence[str]) -> None:

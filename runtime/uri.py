@@ -1,7 +1,6 @@
 """The grammar of sources and sinks: `word:location[?option=value&...]`."""
 
 import re
-from collections.abc import Mapping
 
 from edgewright.runtime.errors import UsageError
 from edgewright.runtime.plugins import suggestion
@@ -16,20 +15,20 @@ def split_word(uri: str) -> tuple[str, str] | None:
     return None if match is None else (match[1], match[2])
 
 
-def split_options(text: str) -> tuple[str, dict[str, str]]:
-    """`a?size=4x6&fps=5` as ("a", {"size": "4x6", "fps": "5"}); a '?' that starts no `key=value` is left alone."""
+def split_options(what: str, text: str, known: tuple[str, ...] = ()) -> tuple[str, dict[str, str]]:
+    """`a?size=4x6&fps=5` as ("a", {"size": "4x6", "fps": "5"}); a '?' that starts no `key=value` is left alone.
+
+    UsageError for an option of `what` ("sink images") that is not in `known`.
+    """
     match = _OPTIONS.fullmatch(text)
     if match is None:
         return text, {}
-    return match[1], dict(pair.split("=", 1) for pair in match[2].split("&"))
-
-
-def refuse_unknown_options(what: str, options: Mapping[str, str], known: tuple[str, ...]) -> None:
-    """UsageError when `options` of `what` ("sink images") holds a key that is not among `known`."""
+    options = dict(pair.split("=", 1) for pair in match[2].split("&"))
     for key in options:
         if key not in known:
             there = f"it has: {', '.join(known)}" if known else "it has none"
             raise UsageError(f"{what} has no option '{key}'{suggestion(key, known)}; {there}")
+    return match[1], options
 
 
 def positive_number(what: str, text: str, *, at_most: float) -> float:

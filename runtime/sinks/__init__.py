@@ -10,7 +10,7 @@ from types import TracebackType
 from edgewright.runtime import plugins
 from edgewright.runtime.errors import SinkError, UsageError
 from edgewright.runtime.results import Frame, Image, Result
-from edgewright.runtime.uri import split_options, split_word
+from edgewright.runtime.uri import split_word
 
 
 @dataclass(frozen=True)
@@ -56,18 +56,14 @@ class Sink(ABC):
 
 
 def open_sink(uri: str, context: SinkContext) -> Sink:
-    """The sink that `uri` names: `word:location[?option=value&...]`.
+    """The sink that `uri` names: `word:location`, mostly with `?option=value&...`.
 
-    A module of this package with the name of the word offers `from_uri(location, options, context) -> Sink`.
+    A module of this package with the name of the word offers `from_uri(what follows the colon, context) -> Sink`.
     """
     parts = split_word(uri)
     if parts is None:
         raise UsageError(f"sink '{uri}' has no word before ':'; did you mean '{_word_for_path(uri)}:{uri}'?")
-    location, options = split_options(parts[1])
-    adapter = plugins.load(__name__, parts[0])
-    if not location:
-        raise UsageError(f"sink '{uri}' does not say where to; say for example '{parts[0]}:out'")
-    sink: Sink = adapter.from_uri(location, options, context)
+    sink: Sink = plugins.load(__name__, parts[0]).from_uri(parts[1], context)
     return sink
 
 
@@ -76,6 +72,13 @@ def open_sinks(uris: Sequence[str], context: SinkContext) -> Iterator[tuple[Sink
     """The sinks of all `uris`; each is closed at the end, whatever happens to the others."""
     with ExitStack() as stack:
         yield tuple(stack.enter_context(open_sink(uri, context)) for uri in uris)
+
+
+def path_of(what: str, location: str) -> Path:
+    """`location` as a path; UsageError when it is empty."""
+    if not location:
+        raise UsageError(f"{what} does not say where to; say for example {what.split()[-1]}:out")
+    return Path(location)
 
 
 def make_folder(folder: Path) -> None:

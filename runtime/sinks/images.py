@@ -2,26 +2,25 @@
 
 import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
 
 from edgewright.runtime.errors import SinkError, UsageError
 from edgewright.runtime.results import Frame
-from edgewright.runtime.sinks import Output, Sink, SinkContext, make_folder
-from edgewright.runtime.uri import refuse_unknown_options
+from edgewright.runtime.sinks import Output, Sink, SinkContext, make_folder, path_of
+from edgewright.runtime.uri import split_options
 
 _FORMATS = {"jpg": [cv2.IMWRITE_JPEG_QUALITY, 92], "png": [cv2.IMWRITE_PNG_COMPRESSION, 3]}
 
 
-def from_uri(location: str, options: Mapping[str, str], context: SinkContext) -> "ImagesSink":
-    """A sink that writes one picture per frame into the folder `location`, which is made when it is missing."""
-    refuse_unknown_options("sink images", options, ("format",))
+def from_uri(text: str, context: SinkContext) -> "ImagesSink":
+    """A sink that writes one picture per frame into a folder, which is made when it is missing."""
+    location, options = split_options("sink images", text, ("format",))
     chosen = options.get("format", "jpg")
     if chosen not in _FORMATS:
         raise UsageError(f"sink images has no format '{chosen}'; it has: {', '.join(_FORMATS)}")
-    return ImagesSink(Path(location), chosen)
+    return ImagesSink(path_of("sink images", location), chosen)
 
 
 class ImagesSink(Sink):

@@ -12,14 +12,14 @@ import numpy as np
 
 from edgewright.runtime.errors import SinkError
 from edgewright.runtime.results import Detections, PanopticMap, Result, SemanticMap
-from edgewright.runtime.sinks import Output, Sink, SinkContext, make_folder
-from edgewright.runtime.uri import refuse_unknown_options
+from edgewright.runtime.sinks import Output, Sink, SinkContext, make_folder, path_of
+from edgewright.runtime.uri import split_options
 
 
-def from_uri(location: str, options: Mapping[str, str], context: SinkContext) -> Sink:
-    """A sink that writes lines to the file `location`, replacing what it held, or to standard output for '-'."""
-    refuse_unknown_options("sink jsonl", options, ())
-    return StdoutSink(context.labels) if location == "-" else FileSink(Path(location), context.labels)
+def from_uri(text: str, context: SinkContext) -> Sink:
+    """A sink that writes lines to a file, replacing what it held, or to standard output for '-'."""
+    location, _ = split_options("sink jsonl", text)
+    return StdoutSink(context.labels) if location == "-" else FileSink(path_of("sink jsonl", location), context.labels)
 
 
 class FileSink(Sink):

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -10,8 +9,8 @@ import numpy as np
 
 from edgewright.runtime.errors import SinkError
 from edgewright.runtime.results import Image
-from edgewright.runtime.sinks import Output, Sink, SinkContext, make_folder
-from edgewright.runtime.uri import positive_number, refuse_unknown_options
+from edgewright.runtime.sinks import Output, Sink, SinkContext, make_folder, path_of
+from edgewright.runtime.uri import positive_number, split_options
 
 _CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
 # Pictures of no film are shown for half a second each; a live source that tells no rate is taken for a usual camera.
@@ -22,13 +21,13 @@ _RESERVE_BYTES, _INDEX_BYTES_PER_FRAME = 4 << 20, 32
 _LONGEST_GAP_S = 2.0
 
 
-def from_uri(location: str, options: Mapping[str, str], context: SinkContext) -> "VideoSink":
-    """A sink that writes the film `location`, at the rate of the source unless `fps` is given."""
-    refuse_unknown_options("sink video", options, ("fps",))
+def from_uri(text: str, context: SinkContext) -> "VideoSink":
+    """A sink that writes a film, at the rate of the source unless `fps` is given."""
+    location, options = split_options("sink video", text, ("fps",))
     fps = context.fps or (_LIVE_FPS if context.live else _STILLS_FPS)
     if "fps" in options:
         fps = positive_number("option fps of sink video", options["fps"], at_most=240)
-    return VideoSink(Path(location), fps=fps, live=context.live)
+    return VideoSink(path_of("sink video", location), fps=fps, live=context.live)
 
 
 class VideoSink(Sink):

@@ -12,7 +12,7 @@ import cv2
 from edgewright.runtime import plugins
 from edgewright.runtime.errors import SourceError
 from edgewright.runtime.results import Frame
-from edgewright.runtime.uri import split_options, split_word
+from edgewright.runtime.uri import split_word
 
 # The files that a folder's pictures are known by; those of cv2.imread with 8 or 16 bits a sample.
 IMAGE_SUFFIXES = frozenset(
@@ -50,17 +50,15 @@ class Source(ABC):
 
 
 def open_source(uri: str) -> Source:
-    """The source that `uri` names: `word:location[?option=value&...]`, or a plain path or quoted glob pattern.
+    """The source that `uri` names: `word:location`, mostly with `?option=value&...`, or a plain path or glob pattern.
 
-    A module of this package with the name of the word offers `from_uri(location, options) -> Source`. Plain paths are
+    A module of this package with the name of the word offers `from_uri(what follows the colon) -> Source`. Plain paths are
     taken for what they are: an image, a folder or glob pattern of images, a camera device, else a video.
     """
     parts = split_word(uri)
     if parts is None or (parts[0] not in plugins.names(__name__) and os.path.lexists(uri)):
-        word, location, options = _word_for_path(uri), uri, dict[str, str]()
-    else:
-        word, (location, options) = parts[0], split_options(parts[1])
-    source: Source = plugins.load(__name__, word).from_uri(location, options)
+        parts = _word_for_path(uri), uri
+    source: Source = plugins.load(__name__, parts[0]).from_uri(parts[1])
     return source
 
 

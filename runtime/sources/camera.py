@@ -3,7 +3,7 @@
 import glob
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -11,12 +11,12 @@ import numpy as np
 from edgewright.runtime.errors import SourceError, UsageError
 from edgewright.runtime.results import Frame
 from edgewright.runtime.sources import Source
-from edgewright.runtime.uri import refuse_unknown_options
+from edgewright.runtime.uri import split_options
 
 
-def from_uri(location: str, options: Mapping[str, str]) -> "CameraSource":
-    """The camera with the number or device file `location`; SourceError when there is none or it is busy."""
-    refuse_unknown_options("source camera", options, ())
+def from_uri(text: str) -> "CameraSource":
+    """The camera with the number or device file `text`; SourceError when there is none or it is busy."""
+    location, _ = split_options("source camera", text)
     device = f"/dev/video{int(location)}" if location.isdecimal() else location
     if not device.startswith("/"):
         raise UsageError(f"camera '{location}' is neither a number nor a device file; say for example camera:0")

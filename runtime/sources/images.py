@@ -4,7 +4,7 @@ import glob
 import logging
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -13,15 +13,15 @@ import numpy as np
 from edgewright.runtime.errors import SourceError
 from edgewright.runtime.results import Frame, Image
 from edgewright.runtime.sources import IMAGE_SUFFIXES, Source
-from edgewright.runtime.uri import refuse_unknown_options
+from edgewright.runtime.uri import split_options
 
 _log = logging.getLogger(__name__)
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 
 
-def from_uri(location: str, options: Mapping[str, str]) -> "ImageSource":
-    """The pictures at `location`: a file, a folder (not its subfolders) or a glob pattern (`**` enters subfolders)."""
-    refuse_unknown_options("source images", options, ())
+def from_uri(text: str) -> "ImageSource":
+    """The pictures of a file, a folder (not its subfolders) or a glob pattern (`**` enters subfolders)."""
+    location, _ = split_options("source images", text)
     return ImageSource(location, find_images(location))
 
 

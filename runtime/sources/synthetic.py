@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -10,18 +10,18 @@ from edgewright.runtime import conveyor
 from edgewright.runtime.errors import UsageError
 from edgewright.runtime.results import Detections, Frame
 from edgewright.runtime.sources import Source
-from edgewright.runtime.uri import positive_number, refuse_unknown_options
+from edgewright.runtime.uri import positive_number, split_options
 
 _GRAMMAR = "synthetic:[SEED[:COUNT]][?size=HEIGHTxWIDTH&fps=RATE]"
 _MEDIA_FPS = 30.0
 
 
-def from_uri(location: str, options: Mapping[str, str]) -> "SyntheticSource":
+def from_uri(text: str) -> "SyntheticSource":
     """The film of `[SEED[:COUNT]]`, seed 0 and no end by default: 30 frames a second of belt, as fast as they are drawn.
 
     With `fps` it is a live film: that many frames a second of belt and of wall clock.
     """
-    refuse_unknown_options("source synthetic", options, ("size", "fps"))
+    location, options = split_options("source synthetic", text, ("size", "fps"))
     match = re.fullmatch(r"(\d*)(?::(\d+))?", location)
     if match is None or (match[2] is not None and int(match[2]) == 0):
         raise UsageError(f"source 'synthetic:{location}' does not follow {_GRAMMAR} with a COUNT of at least 1")

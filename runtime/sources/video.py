@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -12,16 +12,16 @@ import numpy as np
 from edgewright.runtime.errors import SourceError
 from edgewright.runtime.results import Frame
 from edgewright.runtime.sources import Source
-from edgewright.runtime.uri import refuse_unknown_options
+from edgewright.runtime.uri import split_options
 
 _log = logging.getLogger(__name__)
 # Boxes at the top level of MP4 and QuickTime files; ISO/IEC 14496-12, section 4.2 and 6.
 _FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 
 
-def from_uri(location: str, options: Mapping[str, str]) -> "VideoSource":
-    """The video file at `location`; SourceError when it is missing or is no video."""
-    refuse_unknown_options("source video", options, ())
+def from_uri(text: str) -> "VideoSource":
+    """The video file at path `text`; SourceError when it is missing or is no video."""
+    location, _ = split_options("source video", text)
     return VideoSource(Path(location))
 
 

@@ -77,8 +77,18 @@ def test_a_mask_is_blended_where_it_is_set_and_nowhere_else() -> None:
     plain = annotate(grey(64, 64), detections([(10, 20, 40, 40)]), LABELS)
     rows, columns = np.nonzero(changed(annotate(grey(64, 64), found, LABELS), plain))
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (25, 29, 15, 34)
-    expected = [(100 + part) // 2 for part in class_color(0)]
-    assert annotate(grey(64, 64), found, LABELS)[27, 20].tolist() == expected
+    mixed = [(100 + part) / 2 for part in class_color(0)]
+    assert annotate(grey(64, 64), found, LABELS)[27, 20].tolist() == pytest.approx(mixed, abs=1)
+
+
+@pytest.mark.parametrize("mask_hw", [(1, 1), (1, 4), (4, 1), (3, 1), (4, 3), (3, 3)])
+def test_masks_as_small_as_a_color_tuple_are_blended_alike(mask_hw: tuple[int, int]) -> None:
+    # OpenCV takes a tuple for an array when their shapes agree.
+    found = detections([(30, 30, 60, 60)], masks=(BoxMask((40, 40), np.ones(mask_hw, bool)),))
+    picture = annotate(grey(64, 64), found, LABELS)
+    mixed = [(100 + part) / 2 for part in class_color(0)]
+    assert picture[40, 40].tolist() == pytest.approx(mixed, abs=1)
+    assert (picture[40 : 40 + mask_hw[0], 40 : 40 + mask_hw[1]] == picture[40, 40]).all()
 
 
 @given(

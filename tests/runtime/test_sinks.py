@@ -334,7 +334,7 @@ def test_a_wrong_sink_says_what_is_wanted(
 @pytest.mark.parametrize("word", plugins.names("edgewright.runtime.sinks"))
 def test_every_sink_refuses_an_unknown_option(word: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has no option 'colour'"):
-        plugins.load("edgewright.runtime.sinks", word).from_uri(str(tmp_path / "x.mp4"), {"colour": "yes"}, CONTEXT)
+        plugins.load("edgewright.runtime.sinks", word).from_uri(f"{tmp_path}/x.mp4?colour=yes", CONTEXT)
 
 
 def test_every_sink_is_closed_when_another_one_fails_to_close(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -350,7 +350,7 @@ def test_a_camera_that_stops_is_an_error_after_its_frames(monkeypatch: pytest.Mo
 @pytest.mark.parametrize("word", plugins.names("edgewright.runtime.sources"))
 def test_every_source_refuses_an_unknown_option(word: str) -> None:
     with pytest.raises(UsageError, match="has no option 'colour'"):
-        plugins.load("edgewright.runtime.sources", word).from_uri("0", {"colour": "yes"})
+        plugins.load("edgewright.runtime.sources", word).from_uri("0?colour=yes")
 
 
 def test_a_new_source_is_one_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -359,12 +359,12 @@ def test_a_new_source_is_one_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         "class Nothing(Source):\n"
         "    def __init__(self, name): self.name = name\n"
         "    def __iter__(self): return iter(())\n"
-        "def from_uri(location, options): return Nothing(f'{location} {options}')\n"
+        "def from_uri(text): return Nothing(text)\n"
     )
     monkeypatch.setattr(sources, "__path__", [*sources.__path__, str(tmp_path)])
     source = open_source("nothing://user@host/path?a=b")
     assert isinstance(source, Source)
-    assert source.name == "//user@host/path {'a': 'b'}"
+    assert source.name == "//user@host/path?a=b"
 
 
 @given(
@@ -373,4 +373,4 @@ def test_a_new_source_is_one_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 )
 def test_options_are_split_from_any_location(location: str, options: dict[str, str]) -> None:
     text = location + "?" + "&".join(f"{key}={value}" for key, value in options.items())
-    assert split_options(text) == (location, options)
+    assert split_options("source x", text, tuple("abc")) == (location, options)
