@@ -1,0 +1,58 @@
+"""Non-maximum suppression: of boxes that show the same object, one remains.
+
+Every file of this folder is a variant with the same function:
+`suppress(boxes_xyxy, scores, class_ids, *, iou_threshold, class_agnostic=False, max_detections=None) -> Suppressed`.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from edgewright.runtime.errors import UsageError
+
+FloatArray = npt.NDArray[np.float32]
+IndexArray = npt.NDArray[np.int64]
+ClassIds = npt.NDArray[np.signedinteger] | npt.NDArray[np.unsignedinteger]
+
+
+class Suppressed(NamedTuple):
+    """What remains, best score first: indices (K,) into the candidates, boxes (K, 4) and scores (K,).
+
+    Boxes and scores are those of the candidates unless the variant changes them (a soft variant lowers scores).
+    """
+
+    indices: IndexArray
+    boxes_xyxy: FloatArray
+    scores: FloatArray
+
+
+def checked_candidates(
+    boxes_xyxy: npt.ArrayLike, scores: npt.ArrayLike, class_ids: npt.ArrayLike
+) -> tuple[FloatArray, FloatArray, ClassIds]:
+    """The candidates as float32 boxes (N, 4), float32 scores (N,) and integer class ids (N,); UsageError for other
+    shapes, for class ids that are not integers and for NaN."""
+    with np.errstate(over="ignore"):
+        boxes, confidences = np.asarray(boxes_xyxy, np.float32), np.asarray(scores, np.float32)
+    labels = np.asarray(class_ids)
+    count = confidences.size
+    if boxes.shape != (count, 4) or confidences.shape != (count,) or labels.shape != (count,):
+        raise UsageError(
+            "suppression needs boxes (N, 4), scores (N,) and class ids (N,), "
+            f"got {boxes.shape}, {confidences.shape} and {labels.shape}"
+        )
+    if labels.dtype.kind not in "iu":
+        raise UsageError(f"suppression needs integer class ids, got {labels.dtype}; convert them with astype(int)")
+    for name, values in (("boxes", boxes), ("scores", confidences)):
+        if np.isnan(values).any():
+            row = int(np.argwhere(np.isnan(values))[0, 0])
+            raise UsageError(f"candidate {row} has NaN in its {name}; check the network's output or its precision")
+    return boxes, confidences, labels
+
+
+def check_limits(iou_threshold: float, max_detections: int | None) -> None:
+    """UsageError unless the threshold is within 0..1 and at least one detection is asked for."""
+    if not 0.0 <= iou_threshold <= 1.0:
+        raise UsageError(f"the IoU threshold is {iou_threshold}; it must be between 0 and 1")
+    if max_detections is not None and max_detections < 1:
+        raise UsageError(f"max_detections is {max_detections}; it must be at least 1, or None for all")
