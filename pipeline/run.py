@@ -35,7 +35,7 @@ def run(
     labels = predictor.spec.labels
     try:
         with (
-            open_sinks(sink_uris, SinkContext(labels, fps=source.fps, live=source.live)) as sinks,
+            open_sinks(sink_uris, SinkContext(labels, source.name, source.fps, source.live)) as sinks,
             stop_on_signals() as stop,
             _bar(source, max_frames, statistics) as on_output,
         ):

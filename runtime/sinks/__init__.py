@@ -1,5 +1,6 @@
 """Where results go: one file per sink, named by the word before ':' of its URI (`jsonl:run.jsonl`)."""
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,9 +16,10 @@ from edgewright.runtime.uri import split_word
 
 @dataclass(frozen=True)
 class SinkContext:
-    """What a sink may need to know of the run: the class names, and the rate of the source and whether it is live."""
+    """What a sink may need to know of the run: the class names; the source's name, rate, and whether it is live."""
 
     labels: tuple[str, ...]
+    source: str = ""
     fps: float | None = None
     live: bool = False
 
@@ -74,10 +76,12 @@ def open_sinks(uris: Sequence[str], context: SinkContext) -> Iterator[tuple[Sink
         yield tuple(stack.enter_context(open_sink(uri, context)) for uri in uris)
 
 
-def path_of(what: str, location: str) -> Path:
-    """`location` as a path; UsageError when it is empty."""
+def path_of(what: str, location: str, context: SinkContext) -> Path:
+    """`location` as a path; UsageError when it is empty, or is the very file or folder that the frames come from."""
     if not location:
         raise UsageError(f"{what} does not say where to; say for example {what.split()[-1]}:out")
+    if os.path.exists(location) and os.path.exists(context.source) and os.path.samefile(location, context.source):
+        raise UsageError(f"{what} would write over its source {context.source}; choose another name")
     return Path(location)
 
 

@@ -20,7 +20,7 @@ def from_uri(text: str, context: SinkContext) -> "ImagesSink":
     chosen = options.get("format", "jpg")
     if chosen not in _FORMATS:
         raise UsageError(f"sink images has no format '{chosen}'; it has: {', '.join(_FORMATS)}")
-    return ImagesSink(path_of("sink images", location), chosen)
+    return ImagesSink(path_of("sink images", location, context), chosen)
 
 
 class ImagesSink(Sink):

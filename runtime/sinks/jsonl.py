@@ -19,7 +19,11 @@ from edgewright.runtime.uri import split_options
 def from_uri(text: str, context: SinkContext) -> Sink:
     """A sink that writes lines to a file, replacing what it held, or to standard output for '-'."""
     location, _ = split_options("sink jsonl", text)
-    return StdoutSink(context.labels) if location == "-" else FileSink(path_of("sink jsonl", location), context.labels)
+    return (
+        StdoutSink(context.labels)
+        if location == "-"
+        else FileSink(path_of("sink jsonl", location, context), context.labels)
+    )
 
 
 class FileSink(Sink):

@@ -27,7 +27,7 @@ def from_uri(text: str, context: SinkContext) -> "VideoSink":
     fps = context.fps or (_LIVE_FPS if context.live else _STILLS_FPS)
     if "fps" in options:
         fps = positive_number("option fps of sink video", options["fps"], at_most=240)
-    return VideoSink(path_of("sink video", location), fps=fps, live=context.live)
+    return VideoSink(path_of("sink video", location, context), fps=fps, live=context.live)
 
 
 class VideoSink(Sink):

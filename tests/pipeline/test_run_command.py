@@ -146,6 +146,17 @@ def started(folder: Path, *words: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.parametrize("sink", ["images:pictures", "jsonl:pictures/1.png", "video:./film.avi"])
+def test_the_source_is_never_written_over(run: Run, sink: str, folder: Path) -> None:
+    source = sink.split(":")[1]
+    run("--source", "pictures", "--sink", "video:film.avi")
+    before = {path: path.stat().st_mtime_ns for path in (*(folder / "pictures").iterdir(), folder / "film.avi")}
+    status, _, err = run("--source", source, "--sink", sink)
+    assert status == 2
+    assert "would write over its source" in err
+    assert {path: path.stat().st_mtime_ns for path in (*(folder / "pictures").iterdir(), folder / "film.avi")} == before
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_live_run_in_order(folder: Path, tmp_path: Path, number: signal.Signals) -> None:
     lines = tmp_path / "run.jsonl"
