@@ -39,7 +39,7 @@ class _SeveralBaselines(click.Command):
     "--policy",
     required=True,
     metavar="NAME|FILE",
-    help="A built-in policy (default, accuracy) or a YAML file like configs/policies/default.yaml.",
+    help="A built-in policy (default, accuracy, ...) or a YAML file like configs/policies/default.yaml.",
 )
 @click.option("--junit", metavar="FILE", help="Write the verdict as JUnit XML.")
 @click.option("--markdown", metavar="FILE", help="Write the verdict for a pull request.")
