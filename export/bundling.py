@@ -1,6 +1,5 @@
 """Write a bundle: the model, its reference run on one image, and the manifest, all or nothing."""
 
-import datetime
 import platform
 from dataclasses import dataclass
 from importlib import metadata
@@ -159,7 +158,6 @@ def _provenance(origin: Origin) -> Provenance:
         exporter=origin.exporter,
         opset=origin.opset,
         versions=versions,
-        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     )
 
 

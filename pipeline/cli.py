@@ -13,6 +13,10 @@ from edgewright.runtime.errors import EdgeError, UsageError
 _COMMANDS = "edgewright.pipeline.commands"
 
 
+class _ReaderGoneError(Exception):
+    """Nobody reads stdout any more, as after `| head`."""
+
+
 class VerbGroup(click.Group):
     """A click group whose commands are the modules of pipeline/commands."""
 
@@ -25,6 +29,13 @@ class VerbGroup(click.Group):
             return None
         command: click.Command = plugins.load(_COMMANDS, module).command
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as err:
+            # Click would exit with 1, which means that a gate failed.
+            raise _ReaderGoneError from err
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -58,8 +69,8 @@ def main(args: list[str] | None = None) -> None:
         _fail("interrupted", 130)
     except click.ClickException as err:
         _fail_usage(err)
-    except BrokenPipeError:
-        # The reader of stdout went away (`| head`); point stdout elsewhere so that the interpreter's flush stays silent.
+    except _ReaderGoneError:
+        # Point stdout elsewhere, so that the interpreter's own flush at the end stays silent; 141 as a shell says it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except ImportError as err:

@@ -10,6 +10,8 @@ from edgewright.runtime.errors import DataError
 # Settings that may differ: precision is what a release changes and the gate judges, as INT8 against FP32; `frames` is
 # where pictures came from, while `frames_digest` says what they are; a version is software.
 _FREE_SETTINGS = frozenset({"precision", "precision_hint", "executed_precision", "frames", "engine_version"})
+# How fast an engine works, not what it computes: of no matter for accuracy.
+_FREE_FOR_ACCURACY = frozenset({"threads", "spinning", "streams", "performance_hint", "cpu_pinning", "cache"})
 _NOTED_STATE = ("governor", "frequency_limit_mhz")
 _ABSENT = "not stated"
 
@@ -42,10 +44,14 @@ def _differences(a: Report, b: Report) -> Iterator[tuple[str, str, str]]:
         yield "data.digest", ours, theirs
     for verb in a.settings.keys() & b.settings.keys():
         for key, ours, theirs in _differing(a.settings[verb], b.settings[verb]):
-            if key not in _FREE_SETTINGS:
+            if key not in _free_settings(verb):
                 yield f"settings.{verb}.{key}", ours, theirs
     for key, ours, theirs in _differing(a.device, b.device):
         yield f"device.{key}", ours, theirs
+
+
+def _free_settings(verb: str) -> frozenset[str]:
+    return _FREE_SETTINGS | _FREE_FOR_ACCURACY if verb == "evaluate" else _FREE_SETTINGS
 
 
 def _notes(a: Report, b: Report) -> Iterator[str]:
@@ -54,7 +60,7 @@ def _notes(a: Report, b: Report) -> Iterator[str]:
         yield "candidate and baseline are the same bundle"
     for verb in sorted(a.settings.keys() & b.settings.keys()):
         for key, ours, theirs in _differing(a.settings[verb], b.settings[verb]):
-            if key in _FREE_SETTINGS:
+            if key in _free_settings(verb):
                 yield f"{verb} {key}: candidate {ours}, baseline {theirs}"
     for key, ours, theirs in _differing(a.software, b.software):
         yield f"software {key}: candidate {ours}, baseline {theirs}"

@@ -35,7 +35,7 @@ class BundleFile(Strict):
 
 
 class Provenance(Strict):
-    """Where the network comes from and what made the bundle."""
+    """Where the network comes from and what made the bundle; no date, so that the same export gives the same digest."""
 
     source: str
     source_sha256: str | None = None
@@ -44,7 +44,6 @@ class Provenance(Strict):
     opset: int | None = None
     versions: dict[str, str] = Field(default_factory=dict)
     calibration_sha256: str | None = None
-    created: str
 
 
 class Complexity(Strict):

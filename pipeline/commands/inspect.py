@@ -47,7 +47,7 @@ def _rows(bundle: "Bundle") -> list[tuple[str, str]]:
         ("defaults", f"confidence {post.conf_threshold}, IoU {post.iou_threshold}, NMS {post.nms}, max {post.max_detections}"),
         ("size", f"{size.parameters / 1e6:.2f} M parameters, {gflops}" if size else "unknown"),
         *(("file", _file_line(f)) for f in bundle.files),
-        ("origin", f"{origin.source} by {origin.exporter}, family {origin.family}, opset {origin.opset}, {origin.created}"),
+        ("origin", f"{origin.source} by {origin.exporter}, family {origin.family}, opset {origin.opset}"),
         ("versions", ", ".join(f"{name} {version}" for name, version in origin.versions.items())),
         ("digest", bundle.digest),
     ]  # fmt: skip

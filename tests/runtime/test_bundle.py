@@ -45,6 +45,10 @@ def test_a_copied_bundle_has_the_same_digest(whole: Path, bundle: Path) -> None:
     assert load_bundle(whole).digest == load_bundle(bundle).digest
 
 
+def test_the_same_export_twice_gives_the_same_digest(whole: Path, tmp_path: Path) -> None:
+    assert tiny_bundle(tmp_path).digest == load_bundle(whole).digest
+
+
 def test_a_truncated_file_is_named(bundle: Path) -> None:
     model = bundle / "model.onnx"
     model.write_bytes(model.read_bytes()[:100])
