@@ -58,6 +58,7 @@ class ExportRequest(Strict):
     max_detections: Annotated[int, Field(gt=0)] | None = None
     class_agnostic: bool | None = None
     multi_label: bool | None = None
+    mask_threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
 
     def given(self, *names: str) -> dict[str, object]:
         """The named keys that have a value."""
@@ -70,4 +71,11 @@ DESCRIPTION_KEYS = (
     "head", "output_layout", "boxes_output", "scores_output", "objectness_output", "classes_output", "count_output",
     "coefficients_output", "prototypes_output", "pixels_output", "box_format", "activation", "class_map", "background_index",
 )  # fmt: skip
-POSTPROCESS_KEYS = ("conf_threshold", "iou_threshold", "max_detections", "class_agnostic", "multi_label")
+POSTPROCESS_KEYS = (
+    "conf_threshold",
+    "iou_threshold",
+    "max_detections",
+    "class_agnostic",
+    "multi_label",
+    "mask_threshold",
+)

@@ -1,17 +1,19 @@
 """Accuracy of a bundle on labelled images, by the very code that runs on the device."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from edgewright.pipeline.class_maps import class_table, score_maps
 from edgewright.pipeline.console import progress
-from edgewright.pipeline.datasets import BoxDataset, Dataset
+from edgewright.pipeline.datasets import BoxDataset, Dataset, MaskDataset
 from edgewright.pipeline.datasets._matching import match_labels
 from edgewright.pipeline.device import describe_device
 from edgewright.pipeline.report.schema import BundleIdentity, DataIdentity, Measurement, Report, utc_now
@@ -21,16 +23,22 @@ from edgewright.runtime.backends import Setting
 from edgewright.runtime.bundle import Bundle, first_problem
 from edgewright.runtime.errors import UsageError
 from edgewright.runtime.predictor import Predictor, open_predictor
-from edgewright.runtime.results import Detections
+from edgewright.runtime.results import Detections, Image
 from edgewright.runtime.spec import ModelSpec, PostprocessSpec
 
 if TYPE_CHECKING:
-    from edgewright.pipeline.metrics.coco import CocoResult
+    from edgewright.pipeline.metrics.coco import CocoResult, CocoScores, RunLengths
 
 _BOX_TASKS = ("detect", "instance")
 
-# What a network found on an image of the data set: image id, detections.
-Found = tuple[int, Detections]
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What a network found on an image of the data set; masks are kept as run lengths, `detections` has none."""
+
+    image_id: int
+    detections: Detections
+    masks: Sequence["RunLengths"] | None = None
 
 
 def evaluate(
@@ -43,27 +51,54 @@ def evaluate(
     postprocess: PostprocessSpec | None = None,
     detections_path: Path | str | None = None,
 ) -> Report:
-    """The report with AP and AR of `bundle` on `dataset`; everything is checked before the first inference.
+    """The report of `bundle` on `dataset`: AP and AR of boxes and instance masks, IoU and Dice of class maps.
 
-    `postprocess` None means `evaluation_settings` of the bundle. `detections_path` receives COCO results JSON.
+    Everything that can be checked is checked before the first inference. `postprocess` None means `evaluation_settings` of
+    the bundle. `detections_path` receives COCO results JSON.
     """
+    settings = postprocess or evaluation_settings(bundle.spec.postprocess)
+    opened = partial(
+        open_predictor, bundle, backend=backend, precision=precision, threads=threads, postprocess=settings
+    )
+    if bundle.spec.task == "semantic":
+        return _evaluate_maps(bundle, dataset, opened, detections_path)
+    return _evaluate_detections(bundle, dataset, opened, detections_path)
+
+
+def _evaluate_maps(
+    bundle: Bundle, dataset: Dataset, opened: Callable[[], Predictor], detections_path: Path | str | None
+) -> Report:
+    if detections_path is not None:
+        raise UsageError(
+            f"{bundle.spec.name} gives class maps, of which there are no detections; leave --detections out"
+        )
+    if not isinstance(dataset, MaskDataset):
+        raise UsageError(f"data '{dataset.uri}' has no class masks to compare with; give masks:IMAGES_DIR:MASKS_DIR")
+    meaning = class_table(bundle.spec, dataset)
+    with opened() as predictor:
+        scores = score_maps(predictor, dataset, meaning)
+    return _report(bundle, dataset, predictor.settings, scores.measurements, (*dataset.notes, *scores.notes))
+
+
+def _evaluate_detections(
+    bundle: Bundle, dataset: Dataset, opened: Callable[[], Predictor], detections_path: Path | str | None
+) -> Report:
     boxes = _boxes(bundle.spec, dataset)
     category_ids = match_labels(bundle.spec, boxes)
-    metric = plugins.load("edgewright.pipeline.metrics", "coco")
-    settings = postprocess or evaluation_settings(bundle.spec.postprocess)
+    plugins.load("edgewright.pipeline.metrics", "coco")
+    masks = _mask_truth(bundle.spec, boxes)
     with ExitStack() as stack:
         # Opened first, so that a path that cannot be written is known before the long run.
         file = stack.enter_context(atomic_file(detections_path)) if detections_path is not None else None
-        predictor = stack.enter_context(
-            open_predictor(bundle, backend=backend, precision=precision, threads=threads, postprocess=settings)
-        )
+        predictor = stack.enter_context(opened())
         found = list(_predict(predictor, boxes))
         if file is not None:
             _write_results(file, coco_results(found, category_ids))
-    results = list(coco_results(found, category_ids))
-    scores = metric.box_scores(boxes.coco_ground_truth(), results, max_detections=settings.max_detections)
-    notes = (*boxes.notes, *_unscored(bundle.spec, category_ids), *scores.notes)
-    return _report(bundle, boxes, predictor.settings, scores.measurements, notes)
+    results, limit = list(coco_results(found, category_ids)), predictor.postprocess.max_detections
+    scores = _box_scores(boxes, results, limit)
+    measurements = (*scores.measurements, *_mask_measurements(masks, results, limit))
+    notes = (*boxes.notes, *_unscored(bundle.spec, category_ids, masks), *scores.notes)
+    return _report(bundle, boxes, predictor.settings, measurements, notes)
 
 
 def evaluation_settings(
@@ -80,15 +115,18 @@ def evaluation_settings(
 
 def coco_results(found: Sequence[Found], category_ids: Sequence[int | None]) -> Iterator["CocoResult"]:
     """What was found, as records of a COCO results file; labels without a category are left out."""
-    for image_id, detections in found:
-        rows = zip(
-            detections.boxes_xyxy.tolist(), detections.scores.tolist(), detections.class_ids.tolist(), strict=True
-        )
-        for (x1, y1, x2, y2), score, class_id in rows:
+    for image in found:
+        objects = image.detections
+        rows = zip(objects.boxes_xyxy.tolist(), objects.scores.tolist(), objects.class_ids.tolist(), strict=True)
+        for number, ((x1, y1, x2, y2), score, class_id) in enumerate(rows):
             category_id = category_ids[class_id]
-            if category_id is not None:
-                box = [x1, y1, x2 - x1, y2 - y1]
-                yield {"image_id": image_id, "category_id": category_id, "bbox": box, "score": score}
+            if category_id is None:
+                continue
+            box = [x1, y1, x2 - x1, y2 - y1]
+            result: CocoResult = {
+                "image_id": image.image_id, "category_id": category_id, "bbox": box, "score": score
+            }  # fmt: skip
+            yield result if image.masks is None else {**result, "segmentation": image.masks[number]}
 
 
 def _boxes(spec: ModelSpec, dataset: Dataset) -> BoxDataset:
@@ -104,11 +142,44 @@ def _boxes(spec: ModelSpec, dataset: Dataset) -> BoxDataset:
 
 def _predict(predictor: Predictor, dataset: Dataset) -> Iterator[Found]:
     for sample in progress(dataset, total=len(dataset), description="evaluate"):
-        result = predictor(sample.image())
+        image = sample.image()
+        result = predictor(image)
         if not isinstance(result, Detections):
             raise UsageError(f"{predictor.spec.name} gives a {type(result).__name__}, boxes need Detections")
-        # Masks of every image of a large data set would fill the memory, and nothing here reads them.
-        yield sample.image_id, replace(result, masks=None)
+        yield Found(sample.image_id, replace(result, masks=None), _run_lengths(result, image))
+
+
+def _run_lengths(result: Detections, image: Image) -> "Sequence[RunLengths] | None":
+    """The masks, small enough to keep those of every image of a large data set."""
+    if result.masks is None:
+        return None
+    from edgewright.pipeline.metrics.coco_masks import run_lengths
+
+    return [run_lengths(mask, (image.shape[0], image.shape[1])) for mask in result.masks]
+
+
+def _mask_truth(spec: ModelSpec, dataset: BoxDataset) -> dict[str, Any] | None:
+    """The labels with masks, for a network that gives masks, where the labels have any."""
+    if spec.task != "instance":
+        return None
+    from edgewright.pipeline.metrics.coco_masks import with_masks
+
+    return with_masks(dataset.coco_ground_truth())
+
+
+def _box_scores(dataset: BoxDataset, results: "list[CocoResult]", limit: int) -> "CocoScores":
+    from edgewright.pipeline.metrics.coco import box_scores
+
+    return box_scores(dataset.coco_ground_truth(), results, max_detections=limit)
+
+
+def _mask_measurements(
+    truth: dict[str, Any] | None, results: "list[CocoResult]", limit: int
+) -> tuple[Measurement, ...]:
+    """What there is to say of masks beyond the numbers, the scores of the boxes say."""
+    from edgewright.pipeline.metrics.coco_masks import mask_scores
+
+    return () if truth is None else mask_scores(truth, results, max_detections=limit).measurements
 
 
 def _report(
@@ -146,10 +217,10 @@ def _write_results(path: Path, results: Iterator["CocoResult"]) -> None:
         file.write("\n]\n")
 
 
-def _unscored(spec: ModelSpec, category_ids: Sequence[int | None]) -> tuple[str, ...]:
+def _unscored(spec: ModelSpec, category_ids: Sequence[int | None], masks: dict[str, Any] | None) -> tuple[str, ...]:
     left_out = [label for label, category_id in zip(spec.labels, category_ids, strict=True) if category_id is None]
     few = ", ".join(left_out[:5]) + (", ..." if len(left_out) > 5 else "")
     notes = [f"{len(left_out)} labels that the data do not have are not scored: {few}"] if left_out else []
-    if spec.task == "instance":
-        notes.append("AP and AR are those of the boxes; masks are not scored")
+    if spec.task == "instance" and masks is None:
+        notes.append("AP and AR are those of the boxes; the labels have no masks to score")
     return tuple(notes)

@@ -88,11 +88,11 @@ def nearest(values: npt.NDArray[Any], grid: Grid, size_hw: tuple[int, int]) -> n
 def box_mask(
     values: Values, grid: Grid, box_xyxy: npt.NDArray[Any], size_hw: tuple[int, int], *, threshold: float
 ) -> BoxMask:
-    """The mask of an object in its box: the pixels where the interpolated values are above the threshold."""
+    """The mask of an object in its box: the pixels where the interpolated values reach the threshold."""
     window = pixel_window(box_xyxy, size_hw)
     if window[2] <= window[0] or window[3] <= window[1]:
         return BoxMask(window[:2], np.zeros((0, 0), bool))
-    return BoxMask(window[:2], interpolate(values, grid, window) > threshold)
+    return BoxMask(window[:2], interpolate(values, grid, window) >= threshold)
 
 
 def _spans(values: Values, grid: Grid, window: Window) -> bool:

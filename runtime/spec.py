@@ -77,6 +77,7 @@ class HeadSpec(Strict):
     `boxes` says what box coordinates mean: pixels of the input tensor, or fractions of it.
     `background_id` is the class id of what is no object, where a map has such a class. `ignore_id` is the value that marks
     pixels in labelled masks as not to be scored, in the data set's numbers; 255 always does, unless a category has it.
+    `level_rows` is how many rows of the outputs come from each feature level, in order.
     """
 
     kind: str
@@ -84,6 +85,7 @@ class HeadSpec(Strict):
     boxes: BoxFormat = "xyxy_pixels"
     background_id: Annotated[int, Field(ge=0)] | None = None
     ignore_id: Annotated[int, Field(ge=0)] | None = None
+    level_rows: tuple[Positive, ...] | None = None
 
 
 class PostprocessSpec(Strict):
@@ -102,6 +104,9 @@ class PostprocessSpec(Strict):
     mask_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     # More candidates than this are cut to the best before NMS: a guard for the live loop against a threshold near zero.
     max_candidates: Positive = 30_000
+    # The same for each class (SSD) or each feature level (RetinaNet, FCOS), where the trainer had such a limit.
+    max_candidates_per_class: Positive | None = None
+    max_candidates_per_level: Positive | None = None
 
 
 class ModelSpec(Strict):

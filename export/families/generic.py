@@ -32,13 +32,13 @@ def import_onnx(graph: GraphEditor, request: ExportRequest) -> Imported:
             "write a recipe (.yaml) with these keys"
         )
     preprocess = _static_input(graph, request)
-    build, task, conf_threshold = _HEADS[request.head]
+    build, task = _HEADS[request.head]
     head, classes = build(graph, request)
     return Imported(
         task=task,
         head=head,
         preprocess=preprocess,
-        postprocess=PostprocessSpec(conf_threshold=conf_threshold),
+        postprocess=PostprocessSpec(),
         classes=classes,
     )
 
@@ -169,12 +169,11 @@ _FORMATS: dict[tuple[bool, bool], BoxFormat] = {
     (True, False): "cxcywh_pixels",
     (True, True): "cxcywh_unit",
 }
-# Builder, task, and the default confidence threshold.
-_HEADS: dict[str, tuple[_Build, Task, float]] = {
-    "dense": (_dense, "detect", 0.25),
-    "final": (_final, "detect", 0.25),
-    "prototypes": (_prototypes, "instance", 0.25),
-    "semantic": (_semantic, "semantic", 0.5),
+_HEADS: dict[str, tuple[_Build, Task]] = {
+    "dense": (_dense, "detect"),
+    "final": (_final, "detect"),
+    "prototypes": (_prototypes, "instance"),
+    "semantic": (_semantic, "semantic"),
 }
 
 

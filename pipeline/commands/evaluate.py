@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     "--data",
     required=True,
     metavar="DATA",
-    help="Labelled images: coco:IMAGES_DIR:ANNOTATIONS.json or synthetic:SEED:COUNT.",
+    help="Labelled images: coco:IMAGES_DIR:ANNOTATIONS.json, masks:IMAGES_DIR:MASKS_DIR or synthetic:SEED:COUNT.",
 )
 @engine_options
 @click.option("--conf", type=click.FloatRange(0, 1), default=0.001, show_default=True, help="Least score.")
@@ -44,7 +44,10 @@ def command(
     detections_path: str | None,
     json_path: str | None,
 ) -> None:
-    """Measure the accuracy of BUNDLE on labelled images: AP, AR and AP of every class, as COCO defines them."""
+    """Measure the accuracy of BUNDLE on labelled images.
+
+    Boxes and instance masks: AP, AR and AP of every class, as COCO defines them. Class maps: mIoU, Dice and pixel accuracy.
+    """
     from contextlib import ExitStack
 
     from edgewright.pipeline.console import result_console, write_json
@@ -78,18 +81,32 @@ def command(
 
 def _tables(report: "Report") -> "tuple[Table, Table]":
     """Classes first: they are many, and the summary should stay in sight."""
-    by_class = [m for m in report.measurements if m.name.startswith("AP/")]
-    summary = [m for m in report.measurements if not m.name.startswith("AP/")]
+    by_class = [m for m in report.measurements if "/" in m.name]
+    summary = [m for m in report.measurements if "/" not in m.name]
     images = report.data.images if report.data is not None else 0
-    title = f"{report.bundle.name} on {images} images"
-    return _table("class", "AP", by_class), _table(title, "value", summary)
+    return _class_table(by_class), _summary_table(f"{report.bundle.name} on {images} images", summary)
 
 
-def _table(first: str, second: str, measurements: "list[Measurement]") -> "Table":
+def _class_table(by_class: "list[Measurement]") -> "Table":
+    """A row for every class, a column for each of "AP/dog", "mask-AP/dog", ...; a dash where a class has no value."""
     from rich.table import Table
 
-    table = Table(first, box=None, padding=(0, 2, 0, 0))
-    table.add_column(second, justify="right")
-    for measurement in measurements:
-        table.add_row(measurement.name.removeprefix("AP/"), f"{measurement.value:.4f}")
+    values = {tuple(m.name.split("/", 1)): m.value for m in by_class}
+    metrics, labels = (list(dict.fromkeys(key[part] for key in values)) for part in (0, 1))
+    table = Table("class", box=None, padding=(0, 2, 0, 0))
+    for metric in metrics:
+        table.add_column(metric, justify="right")
+    for label in labels:
+        cells = (values.get((metric, label)) for metric in metrics)
+        table.add_row(label, *("-" if value is None else f"{value:.4f}" for value in cells))
+    return table
+
+
+def _summary_table(title: str, summary: "list[Measurement]") -> "Table":
+    from rich.table import Table
+
+    table = Table(title, box=None, padding=(0, 2, 0, 0))
+    table.add_column("value", justify="right")
+    for measurement in summary:
+        table.add_row(measurement.name, f"{measurement.value:.4f}")
     return table

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from edgewright.runtime import plugins
 from edgewright.runtime.results import Image
 from edgewright.runtime.uri import split_word
@@ -73,6 +76,20 @@ class BoxDataset(Dataset):
     @abstractmethod
     def coco_ground_truth(self) -> dict[str, Any]:
         """The labels as COCO JSON: `info`, `images`, `annotations` (each with area and iscrowd) and `categories`."""
+
+
+class MaskDataset(Dataset):
+    """A data set whose pixels have classes; `categories` are what its numbers mean, empty where nothing says that."""
+
+    notes: tuple[str, ...] = ()
+    categories: tuple[Category, ...] = ()
+
+    @abstractmethod
+    def first(self, count: int) -> "MaskDataset": ...
+
+    @abstractmethod
+    def class_mask(self, image_id: int) -> npt.NDArray[np.integer[Any]]:
+        """The class of every pixel (H, W), in the data set's own numbers, 0 to 65535."""
 
 
 def open_dataset(uri: str) -> Dataset:

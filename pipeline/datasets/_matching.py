@@ -27,6 +27,11 @@ def match_labels(spec: ModelSpec, dataset: BoxDataset) -> tuple[int | None, ...]
     return matched
 
 
+def same_name(a: str, b: str) -> bool:
+    """Whether two names mean one class, as `match_labels` compares them."""
+    return _key(a) == _key(b)
+
+
 def _refuse_disagreement(spec: ModelSpec, categories: Sequence[Category], uri: str) -> None:
     if spec.category_ids is None:
         return

@@ -1,8 +1,8 @@
-"""COCO average precision and recall of boxes, by faster-coco-eval; the numbers are those of pycocotools."""
+"""COCO average precision and recall, by faster-coco-eval; the numbers are those of pycocotools."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -13,36 +13,58 @@ from edgewright.runtime.errors import DataError
 
 # The order of pycocotools, Params.areaRngLbl.
 _AREAS = ("all", "small", "medium", "large")
+ANNOTATION = ("id", "image_id", "category_id", "bbox", "area", "iscrowd")
+_BOX = ("image_id", "category_id", "bbox", "score")
 
 
 # Without one, the library would make and keep an outline of every detection.
 _NO_MASK: list[float] = []
 
 
-class CocoResult(TypedDict):
-    """One detection of a COCO results file; bbox is x, y, width, height in pixels."""
+class RunLengths(TypedDict):
+    """A mask as COCO stores it: `size` is height, width; `counts` the compressed lengths of its runs, column by column."""
 
+    size: list[int]
+    counts: str
+
+
+class _Found(TypedDict):
     image_id: int
     category_id: int
     bbox: list[float]
     score: float
 
 
+class CocoResult(_Found, total=False):
+    """One detection of a COCO results file; bbox is x, y, width, height in pixels, `segmentation` the mask if there is one."""
+
+    segmentation: RunLengths
+
+
 @dataclass(frozen=True)
-class BoxScores:
+class CocoScores:
     """Measurements in [0, 1], those of the usual table, then per class; what is undefined is left out and noted."""
 
     measurements: tuple[Measurement, ...]
     notes: tuple[str, ...]
 
 
-def box_scores(truth: dict[str, Any], results: Sequence[CocoResult], *, max_detections: int = 100) -> BoxScores:
-    """AP and AR of `results` against COCO ground truth (every annotation with id from 1, area and iscrowd).
+def box_scores(truth: dict[str, Any], results: Sequence[CocoResult], *, max_detections: int = 100) -> CocoScores:
+    """AP and AR of the boxes in `results` against COCO ground truth (every annotation with id from 1, area and iscrowd).
 
     At most `max_detections` per image and class count, the best ones; AR1 and AR10 take 1 and 10.
     """
+    bare = [_only(annotation, *ANNOTATION) for annotation in truth["annotations"]]
+    found = [{**_only(dict(result), *_BOX), "segmentation": _NO_MASK} for result in results]
+    return scores({**truth, "annotations": bare}, found, iou_type="bbox", max_detections=max_detections)
+
+
+def scores(
+    truth: dict[str, Any], results: Sequence[dict[str, Any]], *, iou_type: Literal["bbox", "segm"], max_detections: int
+) -> CocoScores:
+    """AP and AR by the overlap of boxes, or of masks; the records of `results` are written into."""
     limits = sorted({limit for limit in (1, 10, max_detections) if limit <= max_detections})
-    tables = _accumulate(truth, results, limits)
+    tables = _accumulate(truth, results, limits, iou_type)
     values = {
         **_precisions(tables.precision, tables.iou_thresholds),
         **_recalls(tables.recall, limits),
@@ -57,7 +79,7 @@ def box_scores(truth: dict[str, Any], results: Sequence[CocoResult], *, max_dete
         for name, value in values.items()
         if value is not None
     )
-    return BoxScores(measured, _notes(values, results))
+    return CocoScores(measured, _notes(values, results))
 
 
 @dataclass(frozen=True)
@@ -70,11 +92,10 @@ class _Tables:
     categories: list[dict[str, Any]]
 
 
-def _accumulate(truth: dict[str, Any], results: Sequence[CocoResult], limits: list[int]) -> _Tables:
-    # The library writes into the records that it is given.
-    labels = COCO({**truth, "annotations": [_bare(annotation) for annotation in truth["annotations"]]})
-    found = labels.loadRes([{**result, "segmentation": _NO_MASK} for result in results])
-    evaluation = COCOeval_faster(labels, found, iouType="bbox")
+def _accumulate(truth: dict[str, Any], results: Sequence[dict[str, Any]], limits: list[int], iou_type: str) -> _Tables:
+    labels = COCO(truth)
+    found = labels.loadRes(list(results))
+    evaluation = COCOeval_faster(labels, found, iouType=iou_type)
     evaluation.params.maxDets = limits
     evaluation.evaluate()
     evaluation.accumulate()
@@ -87,8 +108,9 @@ def _accumulate(truth: dict[str, Any], results: Sequence[CocoResult], limits: li
     )
 
 
-def _bare(annotation: dict[str, Any]) -> dict[str, Any]:
-    return {key: annotation[key] for key in ("id", "image_id", "category_id", "bbox", "area", "iscrowd")}
+def _only(record: dict[str, Any], *keys: str) -> dict[str, Any]:
+    """These keys of a record, as a record of its own: the library writes into those that it is given."""
+    return {key: record[key] for key in keys}
 
 
 def _precisions(precision: npt.NDArray[np.float64], thresholds: npt.NDArray[np.float64]) -> dict[str, float | None]:
@@ -114,7 +136,7 @@ def _mean(values: npt.NDArray[np.float64]) -> float | None:
     return float(defined.mean()) if defined.size else None
 
 
-def _notes(values: dict[str, float | None], results: Sequence[CocoResult]) -> tuple[str, ...]:
+def _notes(values: dict[str, float | None], results: Sequence[dict[str, Any]]) -> tuple[str, ...]:
     undefined = [name for name, value in values.items() if value is None]
     sizes = [name for name in undefined if not name.startswith("AP/")]
     classes = [name.removeprefix("AP/") for name in undefined if name.startswith("AP/")]

@@ -1,5 +1,6 @@
 """Dense boxes with mask coefficients, and the prototypes that they weight: YOLO-seg, YOLACT."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -8,8 +9,8 @@ import numpy.typing as npt
 from edgewright.runtime.geometry import Placement
 from edgewright.runtime.heads import Outputs, check_finite
 from edgewright.runtime.heads.dense import detect
-from edgewright.runtime.masks import Grid, box_mask, cells_under, output_grid, pixel_window
-from edgewright.runtime.results import BoxMask, Detections
+from edgewright.runtime.masks import Grid, Window, box_mask, cells_under, output_grid, pixel_window
+from edgewright.runtime.results import Detections
 from edgewright.runtime.spec import ModelSpec, PostprocessSpec
 
 ROLES = ("boxes", "scores", "coefficients", "prototypes")
@@ -28,16 +29,18 @@ def decode(outputs: Outputs, spec: ModelSpec, placement: Placement, settings: Po
     prototypes = np.asarray(outputs["prototypes"][0], np.float32)
     check_finite(coefficients, "coefficients")
     check_finite(prototypes, "prototypes")
-    grid = output_grid(placement, spec.preprocess.size_hw, prototypes.shape[1:])
-    masks = (
-        _mask(weights, prototypes, grid, box, placement.source_hw)
-        for weights, box in zip(coefficients, found.boxes_xyxy, strict=True)
-    )
+    grid = output_grid(placement, spec.preprocess.size_hw, (prototypes.shape[1], prototypes.shape[2]))
+    # Bolya et al., "YOLACT", arXiv:1904.02689, section 3: mask = sigmoid(prototypes * coefficients) above the threshold.
+    least = math.log(settings.mask_threshold / (1 - settings.mask_threshold))
+    masks = []
+    for weights, box in zip(coefficients, found.boxes_xyxy, strict=True):
+        logits, part = _logits(weights, prototypes, grid, pixel_window(box, placement.source_hw))
+        masks.append(box_mask(logits, part, box, placement.source_hw, threshold=least))
     return replace(found, masks=tuple(masks))
 
 
-def _mask(weights: Floats, prototypes: Floats, grid: Grid, box_xyxy: Floats, size_hw: tuple[int, int]) -> BoxMask:
-    x1, y1, x2, y2 = cells_under(pixel_window(box_xyxy, size_hw), grid, prototypes.shape[1:], margin=1)
+def _logits(weights: Floats, prototypes: Floats, grid: Grid, window: Window) -> tuple[Floats, Grid]:
+    """The mask's logits in the cells around `window`, and the grid of these cells."""
+    x1, y1, x2, y2 = cells_under(window, grid, (prototypes.shape[1], prototypes.shape[2]), margin=1)
     logits = np.tensordot(weights, prototypes[:, y1:y2, x1:x2], axes=1)
-    # sigmoid(logit) > 0.5 where logit > 0 (Bolya et al., "YOLACT", arXiv:1904.02689, section 3).
-    return box_mask(logits, grid.shifted((x1, y1)), box_xyxy, size_hw, threshold=0.0)
+    return np.asarray(logits, np.float32), grid.shifted((x1, y1))

@@ -27,7 +27,7 @@ def decode(outputs: Outputs, spec: ModelSpec, placement: Placement, settings: Po
     """The class of every pixel of the source image, from one of three outputs.
 
     `logits` [1, C, h, w], or probabilities: the largest wins. `probability` [1, 1, h, w] of class 1 against class 0: compared
-    with the confidence threshold. `class_ids` [1, h, w]; an id outside the labels belongs to no class.
+    with the mask threshold. `class_ids` [1, h, w]; an id outside the labels belongs to no class.
     """
     size_hw = placement.source_hw
     ((role, output),) = outputs.items()
@@ -41,7 +41,7 @@ def decode(outputs: Outputs, spec: ModelSpec, placement: Placement, settings: Po
     planes, grid = np.asarray(values[:, y1:y2, x1:x2], np.float32), grid.shifted((x1, y1))
     check_finite(planes, role)
     if role == "probability":
-        return SemanticMap((interpolate(planes[0], grid, window) >= settings.conf_threshold).astype(np.uint8))
+        return SemanticMap((interpolate(planes[0], grid, window) >= settings.mask_threshold).astype(np.uint8))
     return SemanticMap(_strongest_at_pixels(planes, grid, window))
 
 

@@ -129,9 +129,9 @@ def test_what_does_not_fit_is_refused_before_anything_runs(
     bundle: Bundle, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evaluation, "open_predictor", no_predictor)
-    spec = bundle.spec.model_copy(update={"task": "semantic"})
+    spec = bundle.spec.model_copy(update={"task": "panoptic"})
     semantic = replace(bundle, manifest=bundle.manifest.model_copy(update={"spec": spec}))
-    with pytest.raises(UsageError, match="is a semantic network, boxes are scored of detect and instance networks"):
+    with pytest.raises(UsageError, match="is a panoptic network, boxes are scored of detect and instance networks"):
         evaluate(semantic, open_dataset(data))
     with pytest.raises(UsageError, match="has no boxes to compare with"):
         evaluate(bundle, open_dataset(str(tmp_path / "images")))
