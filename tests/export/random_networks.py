@@ -4,14 +4,21 @@ Fresh random weights explode or flatten from layer to layer: every score is the 
 nothing. So batch normalisation is set to the statistics of a picture, and the last layers are scaled to a given spread.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatch
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
 import torch
 
-from edgewright.runtime.results import Image
+from edgewright.export.torch_source import Wrapped
+from edgewright.runtime.heads import load_head
+from edgewright.runtime.preprocess import preprocess
+from edgewright.runtime.results import Detections, Image, Result
+from edgewright.runtime.spec import ModelSpec, TensorSpec
 
 # Name pattern of a last layer → mean and standard deviation of its outputs.
 Spreads = Mapping[str, tuple[float, float]]
@@ -73,3 +80,56 @@ def _spread(network: Any, layer: Any, batch: Any, mean: float, std: float) -> No
     layer.weight.mul_(factor)
     bias = torch.zeros(layer.weight.shape[0]) if layer.bias is None else layer.bias
     layer.bias = torch.nn.Parameter((bias - values.mean()) * factor + mean)
+
+
+class TinyBackbone(torch.nn.Module):
+    """Feature maps at strides 8, 16, ... of a few channels, in milliseconds."""
+
+    def __init__(self, levels: int = 2, channels: int = 16) -> None:
+        super().__init__()
+        self.out_channels: Any = channels
+        self.stem = _stage(3, channels, stride=8)
+        self.stages = torch.nn.ModuleList(_stage(channels, channels, stride=2) for _ in range(levels - 1))
+
+    def forward(self, images: Any) -> dict[str, Any]:
+        maps = [self.stem(images)]
+        for stage in self.stages:
+            maps.append(stage(maps[-1]))
+        return OrderedDict((str(level), features) for level, features in enumerate(maps))
+
+
+def _stage(given: int, channels: int, *, stride: int) -> Any:
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(given, channels, stride + 1, stride, stride // 2, bias=False),
+        torch.nn.BatchNorm2d(channels),
+        torch.nn.ReLU(),
+    )
+
+
+def torchvision_detections(network: Any, image: Image, *, first_label: int) -> Detections:
+    """What the network's own forward pass finds on an image; `first_label` is the label of class 0."""
+    with torch.no_grad():
+        (found,) = network([_tensor(image)])
+    return Detections(
+        found["boxes"].numpy(), found["scores"].numpy(), found["labels"].numpy() - first_label,
+    )  # fmt: skip
+
+
+def run_graph(wrapped: Wrapped, model: onnx.ModelProto, image: Image) -> Result:
+    """What the graph in ONNX Runtime and the head make of an image."""
+    imported = wrapped.imported
+    tensor, placement = preprocess(image, imported.preprocess)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    outputs = dict(zip(wrapped.outputs, session.run(list(wrapped.outputs), {"images": tensor}), strict=True))
+    spec = ModelSpec(
+        name="net",
+        task=imported.task,
+        labels=wrapped.labels.labels,
+        inputs=(),
+        outputs=tuple(TensorSpec(name=n, shape=o.shape, dtype="float32") for n, o in outputs.items()),
+        preprocess=imported.preprocess,
+        head=imported.head,
+        postprocess=imported.postprocess,
+    )
+    by_role = {role: outputs[name] for role, name in imported.head.outputs.items()}
+    return load_head(spec)(by_role, spec, placement, spec.postprocess)
