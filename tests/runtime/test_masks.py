@@ -1,0 +1,112 @@
+"""Grids brought to the pixels of an image, against torch's interpolation and plain loops."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgewright.runtime.geometry import place
+from edgewright.runtime.masks import Grid, box_mask, cells_under, interpolate, nearest, output_grid, pixel_window
+from edgewright.runtime.spec import PreprocessSpec, Resize
+
+sides = st.integers(1, 40)
+scales = st.floats(0.05, 8)
+
+
+def random_values(seed: int, size_hw: tuple[int, int]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    return np.random.default_rng(seed).normal(size=size_hw).astype(np.float32)
+
+
+@given(sides, sides, sides, sides, st.integers(0, 9))
+def test_a_whole_map_is_resized_as_torch_does_it(h: int, w: int, height: int, width: int, seed: int) -> None:
+    values = random_values(seed, (h, w))
+    got = interpolate(values, Grid((w / width, h / height), (0.0, 0.0)), (0, 0, width, height))
+    wanted = torch.nn.functional.interpolate(
+        torch.from_numpy(values)[None, None], (height, width), mode="bilinear", align_corners=False
+    )
+    np.testing.assert_allclose(got, wanted[0, 0].numpy(), atol=1e-4)
+
+
+@given(
+    st.tuples(scales, scales),
+    st.tuples(st.floats(-9, 9), st.floats(-9, 9)),
+    st.integers(-5, 9),
+    st.integers(-5, 9),
+    sides,
+    sides,
+)
+def test_any_window_of_any_grid_is_sampled_as_torch_does_it(
+    scale: tuple[float, float], offset: tuple[float, float], x: int, y: int, w: int, h: int
+) -> None:
+    values = random_values(0, (12, 17))
+    got = interpolate(values, Grid(scale, offset), (x, y, x + w, y + h))
+    # grid_sample counts from -1 to 1 over the outer edges of the map.
+    gx = ((np.arange(x, x + w) + 0.5) * scale[0] + offset[0]) * 2 / 17 - 1
+    gy = ((np.arange(y, y + h) + 0.5) * scale[1] + offset[1]) * 2 / 12 - 1
+    places = torch.from_numpy(np.stack(np.meshgrid(gx, gy), axis=-1).astype(np.float32))[None]
+    wanted = torch.nn.functional.grid_sample(
+        torch.from_numpy(values)[None, None], places, padding_mode="border", align_corners=False
+    )
+    # OpenCV places samples at 1/32 of a cell; neighbours differ by up to 6 here.
+    np.testing.assert_allclose(got, wanted[0, 0].numpy(), atol=6 / 16)
+    assert float(np.abs(got - wanted[0, 0].numpy()).mean()) < 0.06
+
+
+@given(st.tuples(*[st.floats(-30, 60)] * 4).map(np.array), st.integers(1, 40), st.integers(1, 40))
+def test_a_window_holds_the_pixels_whose_centres_lie_in_the_box(
+    box: np.ndarray[tuple[int, ...], np.dtype[np.float64]], height: int, width: int
+) -> None:
+    x1, y1, x2, y2 = pixel_window(box, (height, width))
+    got = {(x, y) for x in range(x1, x2) for y in range(y1, y2)}
+    wanted = {
+        (x, y) for x in range(width) for y in range(height) if box[0] <= x + 0.5 < box[2] and box[1] <= y + 0.5 < box[3]
+    }
+    assert got == wanted
+
+
+@given(st.tuples(scales, scales), st.tuples(st.floats(-9, 9), st.floats(-9, 9)), sides, sides)
+def test_every_pixel_takes_the_cell_it_lies_in(
+    scale: tuple[float, float], offset: tuple[float, float], h: int, w: int
+) -> None:
+    cells = np.arange(12 * 17).reshape(12, 17)
+    got = nearest(cells, Grid(scale, offset), (h, w))
+    for y in range(h):
+        for x in range(w):
+            row = min(max(int(np.floor((y + 0.5) * scale[1] + offset[1])), 0), 11)
+            column = min(max(int(np.floor((x + 0.5) * scale[0] + offset[0])), 0), 16)
+            assert got[y, x] == cells[row, column]
+
+
+@given(st.tuples(scales, scales), st.tuples(st.floats(-9, 9), st.floats(-9, 9)), sides, sides, sides, sides)
+def test_the_cells_around_a_window_are_all_that_interpolation_needs(
+    scale: tuple[float, float], offset: tuple[float, float], x: int, y: int, w: int, h: int
+) -> None:
+    values, grid, window = random_values(1, (30, 40)), Grid(scale, offset), (x, y, x + w, y + h)
+    x1, y1, x2, y2 = cells_under(window, grid, (30, 40), margin=1)
+    part = interpolate(np.ascontiguousarray(values[y1:y2, x1:x2]), grid.shifted((x1, y1)), window)
+    # The positions of samples are rounded to 1/32 of a cell in both.
+    np.testing.assert_allclose(part, interpolate(values, grid, window), atol=0.3)
+
+
+@pytest.mark.parametrize("resize", ["letterbox", "letterbox_top_left", "stretch"])
+def test_what_lies_in_the_tensor_comes_back_to_its_place_in_the_image(resize: Resize) -> None:
+    spec = PreprocessSpec(size_hw=(96, 160), resize=resize)
+    placement = place((90, 70), spec)
+    box = np.array([[21.0, 30.0, 52.0, 67.0]], np.float32)
+    x1, y1, x2, y2 = placement.to_tensor(box)[0] / 4
+    rows, columns = np.mgrid[:24, :40] + 0.5
+    # The signed distance from the box's edges in cells, which bilinear interpolation keeps.
+    inside = np.minimum.reduce([columns - x1, x2 - columns, rows - y1, y2 - rows]).astype(np.float32)
+    mask = box_mask(
+        inside, output_grid(placement, (96, 160), (24, 40)), np.array([0, 0, 70, 90]), (90, 70), threshold=0
+    )
+    found_rows, found_columns = np.nonzero(mask.paste((90, 70)))
+    edges = [found_columns.min(), found_rows.min(), found_columns.max() + 1, found_rows.max() + 1]
+    np.testing.assert_allclose(edges, box[0], atol=1.0)
+
+
+def test_a_box_without_a_pixel_has_an_empty_mask() -> None:
+    mask = box_mask(np.ones((4, 4), np.float32), Grid((1, 1), (0, 0)), np.array([2.6, 1, 3.4, 3]), (9, 9), threshold=0)
+    assert mask.pixels.size == 0
+    assert not mask.paste((9, 9)).any()
