@@ -33,7 +33,7 @@ def _parameters(graph: onnx.GraphProto) -> int:
         math.prod(t.dims) for t in graph.initializer if t.data_type in kinds and len(t.dims) >= _MIN_PARAMETER_RANK
     )
     constants = (a.t for node in graph.node if node.op_type == "Constant" for a in node.attribute if a.name == "value")
-    return stored + sum(math.prod(t.dims) for t in constants if t.data_type in kinds and len(t.dims) >= 2)
+    return stored + sum(int(math.prod(t.dims)) for t in constants if t.data_type in kinds and len(t.dims) >= 2)
 
 
 def _shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...] | None]:

@@ -31,8 +31,8 @@ def reports(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         for backend in ("ov", "ort") if name == "right" else ("ov",):
             stem = folder / f"{name}-{backend}"
             data = f"coco:{coco}/val2017:{coco}/annotations/instances_val2017.json"
-            words = ("--data", data, "--iou", "0.65", "--backend", backend, "--detections", f"{stem}.detections.json")
-            assert run("evaluate", folder / name, *words, "--json", f"{stem}.json") == 0
+            options = ("--data", data, "--iou", "0.65", "--backend", backend, "--detections", f"{stem}.detections.json")
+            assert run("evaluate", folder / name, *options, "--json", f"{stem}.json") == 0
     return folder
 
 

@@ -76,7 +76,10 @@ def _split(
     scores = graph.cut(rows, first, first + classes, 2)
     if objectness:
         scores = graph.add("Mul", scores, graph.cut(rows, 4, 5, 2))
-    tensors = {"boxes": (graph.cut(rows, 0, 4, 2), (1, anchors, 4)), "scores": (scores, (1, anchors, classes))}
+    tensors: dict[str, tuple[str, tuple[int, ...]]] = {
+        "boxes": (graph.cut(rows, 0, 4, 2), (1, anchors, 4)),
+        "scores": (scores, (1, anchors, classes)),
+    }
     if prototypes is None:
         graph.set_outputs(tensors)
         return HeadSpec(kind="dense", outputs=_BOXES_AND_SCORES, boxes="cxcywh_pixels")

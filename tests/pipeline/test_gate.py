@@ -316,6 +316,8 @@ def test_one_metric_worse_than_its_margin_fails_the_gate_and_is_the_one_named(
 
 
 def test_how_fast_an_engine_works_is_of_no_matter_for_accuracy() -> None:
-    settings = [{"evaluate": {"conf_threshold": 0.001, "threads": threads, "spinning": threads > 1}} for threads in (1, 8)]
+    settings = [
+        {"evaluate": {"conf_threshold": 0.001, "threads": threads, "spinning": threads > 1}} for threads in (1, 8)
+    ]
     ours, theirs = (report({"AP": 0.3}, settings=each) for each in settings)
     assert gate(ours, theirs, Policy(allowed_drop={"AP": 0.0})).passed
