@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Iterator
 
-from edgewright.pipeline.cold_start import ColdStart, cold_start
+from edgewright.pipeline.cold_start import ColdStart, cold_start, has_bytecode
 from edgewright.pipeline.device import describe_device
 from edgewright.pipeline.frames import benchmark_frames
 from edgewright.pipeline.latency import Tell, WarmUp, latency_measurements, measure_runs, warm_up
@@ -114,5 +114,7 @@ def _notes(bundle: Bundle, warm: WarmUp, runs: int, starts: list[ColdStart]) -> 
         yield f"p99 of {runs} runs is close to the slowest of them; raise --iterations for a tail worth comparing"
     if any(start.peak_rss_mib is None for start in starts):
         yield "this system does not tell the peak memory of a process, so peak_rss was not measured"
+    if starts and not has_bytecode():
+        yield "modules have no compiled bytecode (PYTHONDONTWRITEBYTECODE?), so cold_start includes compiling them"
     if bundle.manifest.complexity is None or bundle.manifest.complexity.gflops is None:
         yield "the bundle does not state all of parameters and GFLOPs, so they were left out"

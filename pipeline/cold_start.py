@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from importlib.util import cache_from_source
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,11 @@ def cold_start(bundle: Bundle, image: Image, *, backend: str, precision: str, th
         path = Path(folder) / "image.npy"
         np.save(path, image)
         return _run([str(bundle.path), str(path), backend, precision, str(threads or 0)])
+
+
+def has_bytecode() -> bool:
+    """Whether this Python finds its modules compiled, by the example of the largest that every bundle needs."""
+    return Path(cache_from_source(np.__file__)).exists()
 
 
 def _run(words: list[str]) -> ColdStart:

@@ -1,3 +1,4 @@
+import py_compile
 import statistics
 import subprocess
 import sys
@@ -246,6 +247,17 @@ def test_cold_start_is_measured_in_a_process_of_its_own(bundle: Bundle) -> None:
     # Neither an interpreter nor a machine is faster or smaller than this.
     assert start.seconds > 0.01
     assert start.peak_rss_mib > 10
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_cold_start_that_compiles_its_modules_is_noted(
+    compiled: bool, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path))
+    if compiled:
+        py_compile.compile(np.__file__)
+    found = benchmark(bundle, threads=1, seconds=0, iterations=1, warmup=0, cold_start_repeats=1)
+    assert any("bytecode" in note for note in found.notes) is not compiled
 
 
 def test_a_fresh_process_that_fails_says_why(bundle: Bundle, tmp_path: Path) -> None:
