@@ -73,6 +73,14 @@ def test_a_class_stays_where_the_letterbox_put_it() -> None:
     assert (found == found[0]).all()
 
 
+def test_what_the_network_says_of_the_letterbox_does_not_reach_the_picture() -> None:
+    model = spec("logits", 2, (64, 64), "letterbox")
+    logits = np.zeros((1, 2, 16, 16), np.float32)
+    logits[0, 0, 4:12], logits[0, 1, :4], logits[0, 1, 12:] = 1, 100, 100
+    found = decode({"logits": logits}, model, place((100, 200), model.preprocess), PostprocessSpec()).class_ids
+    assert not found.any()
+
+
 def test_a_fraction_of_a_cell_of_letterbox_shifts_the_map_by_that_fraction() -> None:
     model = spec("logits", 2, (64, 64), "letterbox")
     placement = place((42, 64), model.preprocess)
