@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.tiny import LABELS, save_blue_blob_yolox, save_constant_network
+from onnx import helper, numpy_helper
+from tests.tiny import LABELS, save_blue_blob_yolox, save_constant_network, save_graph
 
 from edgewright.export.families import load_family
 from edgewright.export.from_onnx import import_onnx
+from edgewright.export.graph_editor import read_onnx
 from edgewright.export.request import ExportRequest
 from edgewright.runtime import plugins
 from edgewright.runtime.backends import BackendOptions, open_backend
@@ -210,12 +212,30 @@ def test_a_file_that_is_no_onnx_is_one_sentence(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_an_opset_before_11_is_refused(tmp_path: Path) -> None:
-    save_constant_network(tmp_path / "net.onnx", {"output": np.zeros((1, 84, 8))}, opset=9)
-    with pytest.raises(ExportError, match="opset 9, at least 11"):
-        import_onnx(
-            ExportRequest(source=str(tmp_path / "net.onnx"), family="yolox", labels="coco80"), tmp_path / "bundle"
-        )
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+def test_a_network_of_an_old_opset_computes_the_same_afterwards(tmp_path: Path, mode: str) -> None:
+    """Upsample counts from corners; Resize, which took its place, from centres unless it is told otherwise."""
+    nodes = [
+        helper.make_node("AveragePool", ["images"], ["small"], kernel_shape=[4, 4], strides=[4, 4]),
+        helper.make_node("Upsample", ["small", "scales"], ["out"], mode=mode),
+    ]
+    scales = numpy_helper.from_array(np.array([1, 1, 3.3, 3.3], np.float32), "scales")
+    shapes = ("images", [1, 3, 32, 32]), [("out", [1, 3, 26, 26])]
+    path = save_graph(tmp_path / "net.onnx", nodes, [scales], *shapes, opset=9)
+    image = np.random.default_rng(7).uniform(0, 1, (1, 3, 32, 32)).astype(np.float32)
+    (tmp_path / "new.onnx").write_bytes(read_onnx(path).SerializeToString())
+    outputs = []
+    for name in ("net.onnx", "new.onnx"):
+        with open_backend("ort", tmp_path / name, BackendOptions(threads=1)) as backend:
+            outputs.append(backend.infer({"images": image})["out"].copy())
+    np.testing.assert_array_equal(*outputs)
+
+
+def test_an_opset_that_cannot_be_converted_is_refused(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Upsample", ["images"], ["out"], mode="nearest", height_scale=2.0, width_scale=2.0)]
+    path = save_graph(tmp_path / "net.onnx", nodes, [], ("images", [1, 3, 8, 8]), [("out", [1, 3, 16, 16])], opset=1)
+    with pytest.raises(ExportError, match="opset 1, at least 11 is wanted, and it cannot be converted"):
+        import_onnx(ExportRequest(source=str(path), family="yolox", labels="coco80"), tmp_path / "bundle")
 
 
 def test_a_graph_that_already_uses_the_public_names_is_imported(tmp_path: Path) -> None:
