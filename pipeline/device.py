@@ -18,8 +18,8 @@ from edgewright.pipeline.device_cpu import (
     physical_cores,
     usable_cores,
 )
-from edgewright.pipeline.device_files import read_int, read_pairs, read_text
-from edgewright.pipeline.device_limits import cpu_quota, memory_limit_bytes
+from edgewright.runtime.control_groups import cpu_quota, memory_limit_bytes
+from edgewright.runtime.system_files import read_int, read_pairs, read_text
 
 _PACKAGES = ("edgewright", "numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt")
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from edgewright.pipeline.device_files import pairs, read_pairs, read_text
+from edgewright.runtime.system_files import pairs, read_pairs, read_text
 
 Block = dict[str, str]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from edgewright.pipeline.device import describe_device
-from edgewright.pipeline.device_limits import cpu_quota, memory_limit_bytes
+from edgewright.runtime.control_groups import cpu_quota, memory_limit_bytes
 
 Tree = dict[str, str]
 

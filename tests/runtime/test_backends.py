@@ -1,5 +1,6 @@
 """Backends behind one protocol, and the predictor on top of them."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from tests.tiny import blob_image, tiny_bundle
 from edgewright.runtime import plugins
 from edgewright.runtime.backends import BackendOptions, open_backend
 from edgewright.runtime.bundle import Bundle
-from edgewright.runtime.cpu import cgroup_cpu_quota, usable_cores
+from edgewright.runtime.cpu import usable_cores
 from edgewright.runtime.errors import BackendError, UsageError
 from edgewright.runtime.predictor import open_predictor
 from edgewright.runtime.results import Detections
@@ -115,21 +116,11 @@ def test_results_do_not_change_when_the_predictor_runs_again(bundle: Bundle) -> 
 
 
 def test_the_container_quota_limits_the_threads(tmp_path: Path) -> None:
-    (tmp_path / "sys/fs/cgroup").mkdir(parents=True)
-    limit = tmp_path / "sys/fs/cgroup/cpu.max"
-    limit.write_text("150000 100000\n")
-    assert cgroup_cpu_quota(tmp_path) == 1.5
-    assert usable_cores(tmp_path) <= 2
-    limit.write_text("max 100000\n")
-    assert cgroup_cpu_quota(tmp_path) is None
-
-
-def test_the_older_cgroup_layout_is_read_too(tmp_path: Path) -> None:
-    folder = tmp_path / "sys/fs/cgroup/cpu"
-    folder.mkdir(parents=True)
-    (folder / "cpu.cfs_quota_us").write_text("50000\n")
-    (folder / "cpu.cfs_period_us").write_text("100000\n")
-    assert cgroup_cpu_quota(tmp_path) == 0.5
+    group = tmp_path / "sys/fs/cgroup"
+    group.mkdir(parents=True)
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("0::/\n")
+    (group / "cpu.max").write_text("50000 100000\n")
     assert usable_cores(tmp_path) == 1
-    (folder / "cpu.cfs_quota_us").write_text("-1\n")
-    assert cgroup_cpu_quota(tmp_path) is None
+    (group / "cpu.max").write_text("max 100000\n")
+    assert usable_cores(tmp_path) == len(os.sched_getaffinity(0))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from edgewright.pipeline.device_files import read_int, read_text
+from edgewright.runtime.system_files import read_int, read_text
 
 
 def cpu_quota(root: Path) -> float | None:
