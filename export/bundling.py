@@ -30,6 +30,7 @@ from edgewright.runtime.spec import ModelSpec
 
 MODEL = "model.onnx"
 _GOLDEN_IMAGE, _GOLDEN_TENSORS = "golden/image.png", "golden/tensors.npz"
+_PROBABILITIES = ("scores", "probability")
 _RECORDED = (
     "edgewright",
     "onnx",
@@ -117,14 +118,19 @@ def check_outputs(outputs: dict[str, npt.NDArray[Any]], spec: ModelSpec) -> None
                 f"output '{tensor.name}' holds NaN or infinity on a test image; the family or the pre-processing does not fit "
                 "this network (are its boxes decoded already?): check --family, --scale, --mean and --std"
             )
-    name = spec.head.outputs.get("scores")
-    if name is not None and outputs[name].size:
-        low, high = float(outputs[name].min()), float(outputs[name].max())
-        if low < -1e-3 or high > 1 + 1e-3:
-            raise ExportError(
-                f"output '{name}' ranges from {low:.3g} to {high:.3g} on a test image, probabilities from 0 to 1 are wanted; "
-                "export the network with its sigmoid or softmax, or check --family"
-            )
+    for role in _PROBABILITIES:
+        if role in spec.head.outputs:
+            _check_probabilities(spec.head.outputs[role], outputs)
+
+
+def _check_probabilities(name: str, outputs: dict[str, npt.NDArray[Any]]) -> None:
+    values = outputs[name]
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    if low < -1e-3 or high > 1 + 1e-3:
+        raise ExportError(
+            f"output '{name}' ranges from {low:.3g} to {high:.3g} on a test image, probabilities from 0 to 1 are wanted; "
+            "export the network with its sigmoid or softmax, or check --family (family generic: the key activation)"
+        )
 
 
 def read_image(path: Path) -> Image:

@@ -29,7 +29,7 @@ def output_part(graph: GraphEditor, text: str) -> Part:
     UsageError for an unknown output, and for indices that are not numbers and slices within the output's shape.
     """
     by_name = {tensor.name: tensor for tensor in graph.outputs}
-    match = re.fullmatch(r"(.+?)\s*\[(.*)\]", text)
+    match = re.fullmatch(r"(.+?)\s*\[([^\[\]]*)\]", text)
     name, indices = (match[1], match[2].split(",")) if match and text not in by_name else (text, [])
     if name not in by_name:
         raise UsageError(
