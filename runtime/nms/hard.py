@@ -85,8 +85,7 @@ def _keep(
         overlaps = _Overlaps(iou_threshold)
         while True:
             best = order[:size]
-            columns = _columns(boxes.take(best, axis=0))
-            stay = _solve_large(columns, overlaps) if labels is None else _by_class(columns, labels[best], overlaps)
+            stay = _solve(_columns(boxes.take(best, axis=0)), None if labels is None else labels.take(best), overlaps)
             if size >= len(order) or (limit is not None and len(stay) >= limit):
                 return best[stay][:limit]
             size *= 4
@@ -127,8 +126,12 @@ class _Overlaps:
         return too_much
 
 
-def _by_class(columns: FloatArray, labels: ClassIds, overlaps: _Overlaps) -> IndexArray:
+def _solve(columns: FloatArray, labels: ClassIds | None, overlaps: _Overlaps) -> IndexArray:
     """The positions of the boxes that stay, ascending; the boxes come sorted by score."""
+    if labels is None:
+        return _solve_large(columns, overlaps)
+    if len(labels) <= _BLOCK:
+        return _greedy(overlaps(columns[:, :, None], columns[:, None, :]) & (labels[:, None] == labels))
     order, starts, sizes = _classes(labels)
     large = sizes > _SMALL
     stay = np.zeros(len(labels), dtype=bool)
@@ -201,8 +204,8 @@ def _solve_large(columns: FloatArray, overlaps: _Overlaps) -> IndexArray:
     return np.concatenate(stay) if stay else rest
 
 
-def _greedy(hits: BoolArray) -> list[int]:
-    """The positions of the boxes that stay, if hits[i, j] says that i and j overlap; the boxes come sorted by score."""
+def _greedy(hits: BoolArray) -> IndexArray:
+    """The positions of the boxes that stay, if hits[i, j] says that j goes with i; the boxes come sorted by score."""
     width = (len(hits) + 7) // 8
     rows = np.packbits(hits, axis=1, bitorder="little").tobytes()
     stay, gone = [], 0
@@ -210,7 +213,7 @@ def _greedy(hits: BoolArray) -> list[int]:
         if not gone >> index & 1:
             stay.append(index)
             gone |= int.from_bytes(rows[index * width : (index + 1) * width], "little")
-    return stay
+    return np.array(stay, np.int64)
 
 
 def _free(columns: FloatArray, winners: FloatArray, overlaps: _Overlaps) -> IndexArray:

@@ -27,8 +27,8 @@ def test_every_variant_returns_the_best_first_and_no_more_than_asked_for(variant
     found: Suppressed = plugins.load(VARIANTS, variant).suppress(
         boxes, scores, labels, iou_threshold=0.5, max_detections=7
     )
-    assert found.indices.shape == (7,)
-    assert found.boxes_xyxy.shape == (7, 4)
+    assert 1 <= len(found.indices) <= 7
+    assert found.boxes_xyxy.shape == (len(found.indices), 4)
     assert (np.diff(found.scores) <= 0).all()
     assert found.indices[0] == scores.argmax()
 
