@@ -86,7 +86,7 @@ def _checked_runs(mask: dict[str, Any], size_hw: tuple[int, int], where: str) ->
             return _compressed(counts, size_hw)
         stored = _stored(mask, size_hw)
         mask_library.decode(stored)
-    except (AttributeError, RuntimeError, TypeError, ValueError) as err:
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as err:
         raise DataError(f"{where}: the run lengths of its mask are damaged ({err}); repair it") from err
     return stored
 
