@@ -4,11 +4,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from edgewright.runtime.spec import BoxFormat, PreprocessSpec, Resize, SizeHW, Strict
+from edgewright.runtime.spec import PreprocessSpec, Resize, SizeHW, Strict
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Index = Annotated[int, Field(ge=0)]
 Layout = Literal["nchw", "nhwc"]
+BoxFormatOfFile = Literal[
+    "xyxy_pixels", "xyxy_unit", "cxcywh_pixels", "cxcywh_unit", "yxyx_pixels", "yxyx_unit", "xywh_pixels", "xywh_unit"
+]
 
 
 class ExportRequest(Strict):
@@ -45,7 +48,7 @@ class ExportRequest(Strict):
     coefficients_output: str | None = None
     prototypes_output: str | None = None
     pixels_output: str | None = None
-    box_format: BoxFormat | Literal["yxyx_pixels", "yxyx_unit", "xywh_pixels", "xywh_unit"] | None = None
+    box_format: BoxFormatOfFile | None = None
     # What is still to be done to scores: `none` when they are probabilities already.
     activation: Literal["none", "sigmoid", "softmax"] | None = None
     # The network's class index of every label, in the order of the labels; classes that are left out go away.

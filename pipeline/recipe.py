@@ -5,8 +5,10 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
+from edgewright import configs
 from edgewright.export.request import ExportRequest
 from edgewright.pipeline.yaml_file import load_yaml
+from edgewright.runtime import plugins
 from edgewright.runtime.errors import UsageError
 
 # Keys whose value may name a file; relative to the recipe's folder.
@@ -35,23 +37,44 @@ class Recipe(ExportRequest):
 
 
 def load_recipe(path: Path) -> Recipe:
-    """The recipe in the file, with the paths of what it reads resolved; UsageError for an unknown key or a wrong value."""
-    recipe = load_yaml(path, Recipe)
+    """The recipe in the file, or the built-in one of that name, with the paths of what it reads resolved.
+
+    UsageError for an unknown key or a wrong value.
+    """
+    file = _found(path)
+    recipe = load_yaml(file, Recipe)
     changes = {
-        name: _resolved(path.parent, getattr(recipe, name)) for name in _PATHS if getattr(recipe, name) is not None
+        name: _resolved(file.parent, getattr(recipe, name)) for name in _PATHS if getattr(recipe, name) is not None
     }
     if recipe.data is not None:
-        changes["data"] = ":".join(_resolved(path.parent, part) for part in recipe.data.split(":"))
+        changes["data"] = ":".join(_resolved(file.parent, part) for part in recipe.data.split(":"))
     return recipe.model_copy(update=changes)
 
 
-def export_request(source: str, options: dict[str, Any]) -> ExportRequest:
-    """The request that the command line makes: the recipe if `source` is one, with the options that were given on top."""
+def builtin_recipes() -> tuple[str, ...]:
+    """The names of the recipes that ship with the package, sorted; `NAME.yaml` stands for one where no such file is."""
+    return tuple(sorted(path.stem for path in _folder().glob("*.yaml")))
+
+
+def export_request(source: str, options: dict[str, Any], *, network: str | None = None) -> ExportRequest:
+    """The request that the command line makes: the recipe if `source` is one, with the options that were given on top.
+
+    `network` says where the source of a recipe lies, if neither beside the recipe nor in the working directory.
+    """
     given = {name: value for name, value in options.items() if value is not None}
     base: dict[str, Any] = {"source": source}
     if source.endswith((".yaml", ".yml")):
         recipe = load_recipe(Path(source))
-        base = recipe.model_dump(include=set(ExportRequest.model_fields))
+        base = {**recipe.model_dump(include=set(ExportRequest.model_fields)), "source": network or recipe.source}
+        if base["source"].endswith(".onnx") and not Path(base["source"]).is_file():
+            raise UsageError(
+                f"{source}: its source {base['source']} is neither beside the recipe nor in the working directory; "
+                "say where it is with --source FILE"
+            )
+    elif network is not None:
+        raise UsageError(
+            f"--source says where a recipe's network lies, and {source} is no recipe (.yaml); leave it out"
+        )
     try:
         return ExportRequest.model_validate({**base, **given})
     except ValidationError as err:
@@ -59,6 +82,22 @@ def export_request(source: str, options: dict[str, Any]) -> ExportRequest:
         raise UsageError(
             f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}, got {first['input']!r}"
         ) from err
+
+
+def _found(path: Path) -> Path:
+    known = builtin_recipes()
+    if path.exists():
+        return path
+    if str(path) == path.name and path.stem in known:
+        return _folder() / f"{path.stem}.yaml"
+    raise UsageError(
+        f"there is no file {path}{plugins.suggestion(path.stem, known)}; check the path, or take a built-in recipe: "
+        f"{', '.join(f'{name}.yaml' for name in known)}"
+    )
+
+
+def _folder() -> Path:
+    return Path(configs.__file__).parent
 
 
 def _resolved(folder: Path, value: str) -> str:

@@ -9,6 +9,12 @@ from edgewright.pipeline.commands._options import json_option
 
 @click.command()
 @click.argument("source", metavar="SOURCE")
+@click.option(
+    "--source",
+    "network",
+    metavar="FILE",
+    help="Where the network of a recipe is, if neither beside the recipe nor in the working directory.",
+)
 @click.option("-o", "--output", required=True, metavar="BUNDLE", help="The folder to create.")
 @click.option(
     "--family", metavar="F", help="How the network was trained and what its outputs mean (see `edgewright list`)."
@@ -44,9 +50,9 @@ from edgewright.pipeline.commands._options import json_option
 @click.option("--image", metavar="FILE", help="The picture of the golden run.  [default: a rendered scene]")
 @click.option("--force", is_flag=True, help="Replace BUNDLE if it exists.")
 @json_option
-def command(source: str, output: str, force: bool, json_path: str | None, **options: Any) -> None:
+def command(source: str, network: str | None, output: str, force: bool, json_path: str | None, **options: Any) -> None:
     """Make a bundle of the trained network SOURCE: an ONNX file, torchvision/NAME, PACKAGE.MODULE:FACTORY (a function of yours
-    that returns a torch network), or a recipe (.yaml) that names one of these.
+    that returns a torch network), or a recipe (.yaml) that names one of these: a file, or a built-in one such as yolox_nano.yaml.
 
     The family makes the outputs follow a head, labels and shapes are checked, a torch network is compared with its graph in
     ONNX Runtime and OpenVINO, the graph runs once on a picture, and the outputs become the bundle's golden tensors.
@@ -59,7 +65,7 @@ def command(source: str, output: str, force: bool, json_path: str | None, **opti
 
     for name in ("mean", "std"):
         options[name] = _numbers(name, options[name])
-    bundle = export(export_request(source, options), Path(output), replace=force)
+    bundle = export(export_request(source, options, network=network), Path(output), replace=force)
     spec = bundle.spec
     result_console().print(
         f"{bundle.path}: {spec.name}, {spec.task}, {len(spec.labels)} labels, head {spec.head.kind}, "
