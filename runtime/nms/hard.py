@@ -1,12 +1,12 @@
-"""Hard NMS, exact and vectorized: a box goes when a better box of its class that stays overlaps it by more than t.
+"""Hard NMS, exact and vectorized: a box goes when a better box of its class stays and overlaps it above the threshold.
 
-The rule is greedy, from the best score down. Two ways to apply it without a loop over boxes:
+The rule is greedy, from the best score down. Two ways to apply it without comparing one pair at a time:
 
-*Many classes of up to 128 boxes* (`_solve_small`). Greedy is the only solution of `keep[j] = no better i with keep[i]
-and IoU(i, j) > t`. So begin with "all stay", apply the rule to all boxes at once, and repeat until nothing changes:
-round r settles every box that ends a chain of r suppressions, and chains are short. Sorted by class, then score, the
-better boxes of one class stand right in front of box j: row e of the view `front` holds, for every j, box
-j - depth + e. All IoUs are then a few array operations on a band (depth, N) instead of a matrix (N, N).
+*All classes of up to 128 boxes together* (`_solve_small`). Greedy is the only solution of
+`stay[j] = no better i with stay[i] and IoU(i, j) > threshold`. So begin with "all stay", apply the rule to all boxes at
+once, and repeat until nothing changes: round r settles every box that ends a chain of r suppressions, and chains are
+short. Sorted by class, then score, the better boxes of its class stand right in front of box j: row e of the view
+`front` holds, for every j, box j - depth + e. So all IoUs are a few array operations on a band (depth, N), not (N, N).
 
 *A larger class* (`_solve_large`). Its best 64 boxes are compared with each other and gone through one by one, each
 row of the comparison being one integer of bits; the boxes that stay remove what they overlap from the rest; repeat.
@@ -166,9 +166,7 @@ def _solve_small(columns: FloatArray, rank: npt.NDArray[np.int16], overlaps: _Ov
     hits = np.zeros((depth, count), dtype=bool)
     for part in _parts(count, depth):
         top = int(first[part].min())
-        np.logical_and(
-            overlaps(front[:, top:, part], columns[:, None, part]), row[top:] >= first[part], out=hits[top:, part]
-        )
+        hits[top:, part] = overlaps(front[:, top:, part], columns[:, None, part]) & (row[top:] >= first[part])
     return _fixed_point(hits)
 
 
