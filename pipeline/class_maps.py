@@ -27,7 +27,7 @@ def class_table(spec: ModelSpec, dataset: MaskDataset) -> Table:
     table = np.full(_NUMBERS, _UNKNOWN, np.int32)
     table[_USUAL_IGNORED] = IGNORED
     numbers = spec.category_ids or tuple(range(len(spec.labels)))
-    named = {category.id: category.name for category in dataset.categories}
+    named = {category.id: category.name for category in dataset.classes}
     for class_id, (number, label) in enumerate(zip(numbers, spec.labels, strict=True)):
         if number in named and not same_name(named[number], label):
             raise DataError(

@@ -95,6 +95,24 @@ def box_mask(
     return BoxMask(window[:2], interpolate(values, grid, window) >= threshold)
 
 
+def run_counts(mask: BoxMask, size_hw: tuple[int, int]) -> list[int]:
+    """The lengths of the runs of a mask in an image of `size_hw`, column by column, the first of them outside: COCO's run-length
+    encoding. What lies outside the image is cut off."""
+    (x, y), (height, width) = mask.top_left_xy, size_hw
+    inside = mask.pixels[max(-y, 0) : max(height - y, 0), max(-x, 0) : max(width - x, 0)]
+    x, y = max(x, 0), max(y, 0)
+    # A column that begins and ends empty changes at the first and after the last pixel of each of its runs.
+    columns = np.zeros((inside.shape[1], inside.shape[0] + 2), np.int8)
+    columns[:, 1:-1] = inside.T
+    column, row = np.nonzero(np.diff(columns, axis=1))
+    changes = (x + column) * height + y + row
+    # A run that reaches the bottom goes on where the next column's begins at the top: there is no change between them.
+    same = changes[1:] == changes[:-1]
+    changes = changes[~(np.append(same, False) | np.append(False, same))] if len(changes) else changes
+    counts: list[int] = np.diff(changes, prepend=0, append=height * width).tolist()
+    return counts if counts[-1] or len(counts) == 1 else counts[:-1]
+
+
 def _spans(values: Values, grid: Grid, window: Window) -> bool:
     """Whether the grid's edges are the window's edges, as cv2.resize assumes; it is several times faster."""
     edges = [edge * grid.scale_xy[i % 2] + grid.offset_xy[i % 2] for i, edge in enumerate(window)]

@@ -79,10 +79,13 @@ class BoxDataset(Dataset):
 
 
 class MaskDataset(Dataset):
-    """A data set whose pixels have classes; `categories` are what its numbers mean, empty where nothing says that."""
+    """A data set whose pixels have classes; `classes` are what its numbers mean, empty where nothing says that."""
 
     notes: tuple[str, ...] = ()
-    categories: tuple[Category, ...] = ()
+
+    @property
+    def classes(self) -> tuple[Category, ...]:
+        return ()
 
     @abstractmethod
     def first(self, count: int) -> "MaskDataset": ...

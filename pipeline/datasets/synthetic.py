@@ -8,14 +8,17 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from edgewright.pipeline.datasets import BoxDataset, Category, Sample
+from edgewright.pipeline.datasets import BoxDataset, Category, MaskDataset, Sample
 from edgewright.runtime.conveyor import LABELS, LabelledImage, render_scene
 from edgewright.runtime.errors import UsageError
+from edgewright.runtime.masks import run_counts
 from edgewright.runtime.results import Image
 
 # Drawing all pictures of a large set takes minutes, and a digest is wanted before it is known whether any is needed.
 _PROBES = 4
+_BACKGROUND = "background"
 
 
 @dataclass(frozen=True)
@@ -23,15 +26,21 @@ class _Truth:
     size_hw: tuple[int, int]
     image_sha256: str
     annotations: tuple[dict[str, Any], ...]
+    masks: tuple[dict[str, Any], ...]
 
 
 @dataclass(frozen=True, eq=False)
-class ConveyorDataset(BoxDataset):
-    """Image ids and category ids count from 0, as the generator does; labels are kept from the first rendering."""
+class ConveyorDataset(BoxDataset, MaskDataset):
+    """Image ids and category ids count from 0, as the generator does; labels are kept from the first rendering.
+
+    In class masks 0 is the background, and the number of a part is its category id + 1.
+    """
 
     seed: int
     count: int
     _truths: dict[int, _Truth] = field(default_factory=dict, repr=False)
+    # The scene that was drawn last: image and class mask are asked for one after the other.
+    _last: dict[int, LabelledImage] = field(default_factory=dict, repr=False)
 
     @property
     def uri(self) -> str:
@@ -40,6 +49,10 @@ class ConveyorDataset(BoxDataset):
     @property
     def categories(self) -> tuple[Category, ...]:
         return tuple(Category(number, label) for number, label in enumerate(LABELS))
+
+    @property
+    def classes(self) -> tuple[Category, ...]:
+        return tuple(Category(number, label) for number, label in enumerate((_BACKGROUND, *LABELS)))
 
     @property
     def digest(self) -> str:
@@ -61,7 +74,11 @@ class ConveyorDataset(BoxDataset):
 
     def coco_ground_truth(self) -> dict[str, Any]:
         truths = [self._truth(index) for index in range(self.count)]
-        annotations = [{"image_id": index, **a} for index, truth in enumerate(truths) for a in truth.annotations]
+        annotations = [
+            {"image_id": index, **annotation, "segmentation": mask}
+            for index, truth in enumerate(truths)
+            for annotation, mask in zip(truth.annotations, truth.masks, strict=True)
+        ]
         return {
             "info": {},
             "images": [
@@ -72,17 +89,33 @@ class ConveyorDataset(BoxDataset):
             "categories": [{"id": category.id, "name": category.name} for category in self.categories],
         }
 
+    def class_mask(self, image_id: int) -> npt.NDArray[np.uint8]:
+        scene = self._scene(image_id)
+        size_hw = scene.image.shape[0], scene.image.shape[1]
+        ids = np.zeros(size_hw, np.uint8)
+        for class_id, mask in zip(scene.class_ids, scene.masks, strict=True):
+            ids[mask.paste(size_hw)] = class_id + 1
+        return ids
+
     def _truth(self, index: int) -> _Truth:
         if index not in self._truths:
             self._render(index)
         return self._truths[index]
 
     def _render(self, index: int) -> Image:
-        scene = render_scene(self.seed, index)
+        scene = self._scene(index)
         if index not in self._truths:
+            size_hw = scene.image.shape[0], scene.image.shape[1]
+            masks = tuple({"size": list(size_hw), "counts": run_counts(mask, size_hw)} for mask in scene.masks)
             digest = hashlib.sha256(scene.image.tobytes()).hexdigest()
-            self._truths[index] = _Truth(scene.image.shape[:2], digest, _annotations(scene))
-        return scene.image
+            self._truths[index] = _Truth(size_hw, digest, _annotations(scene), masks)
+        return scene.image.copy()
+
+    def _scene(self, index: int) -> LabelledImage:
+        if index not in self._last:
+            self._last.clear()
+            self._last[index] = render_scene(self.seed, index)
+        return self._last[index]
 
 
 def load(arguments: str) -> ConveyorDataset:

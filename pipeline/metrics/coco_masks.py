@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from faster_coco_eval import mask as mask_library
 
 from edgewright.pipeline.metrics.coco import ANNOTATION, CocoResult, CocoScores, RunLengths, scores
 from edgewright.runtime.errors import DataError
+from edgewright.runtime.masks import run_counts
 from edgewright.runtime.results import BoxMask
 
 PREFIX = "mask-"
@@ -43,19 +43,7 @@ def with_masks(truth: dict[str, Any]) -> dict[str, Any] | None:
 
 def run_lengths(mask: BoxMask, size_hw: tuple[int, int]) -> RunLengths:
     """The mask in an image of `size_hw` as COCO stores it; what lies outside the image is cut off."""
-    (x, y), (height, width) = mask.top_left_xy, size_hw
-    inside = mask.pixels[max(-y, 0) : max(height - y, 0), max(-x, 0) : max(width - x, 0)]
-    x, y = max(x, 0), max(y, 0)
-    # A column that begins and ends empty changes at the first and after the last pixel of each of its runs.
-    columns = np.zeros((inside.shape[1], inside.shape[0] + 2), np.int8)
-    columns[:, 1:-1] = inside.T
-    column, row = np.nonzero(np.diff(columns, axis=1))
-    changes = (x + column) * height + y + row
-    # A run that reaches the bottom goes on where the next column's begins at the top: there is no change between them.
-    same = changes[1:] == changes[:-1]
-    changes = changes[~(np.append(same, False) | np.append(False, same))] if len(changes) else changes
-    counts: list[int] = np.diff(changes, prepend=0, append=height * width).tolist()
-    return _compressed(counts if counts[-1] or len(counts) == 1 else counts[:-1], size_hw)
+    return _compressed(run_counts(mask, size_hw), size_hw)
 
 
 def _checked(annotation: dict[str, Any], sizes: dict[int, tuple[Any, Any]]) -> RunLengths:

@@ -123,7 +123,9 @@ def test_a_mask_of_another_size_is_refused(tmp_path: Path) -> None:
 
 def test_names_that_disagree_with_the_data_are_refused(tmp_path: Path) -> None:
     class Named(MaskFolder):
-        categories = (Category(0, "Red"), Category(1, "yellow"))
+        @property
+        def classes(self) -> tuple[Category, ...]:
+            return Category(0, "Red"), Category(1, "yellow")
 
     folder = open_dataset(data(tmp_path, halves(0, 1)))
     assert isinstance(folder, MaskFolder)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgewright.pipeline.datasets import BoxDataset, Category, Sample, open_dataset, synthetic
+from edgewright.pipeline.datasets import BoxDataset, Category, MaskDataset, Sample, open_dataset, synthetic
 from edgewright.pipeline.datasets._matching import match_labels
 from edgewright.runtime.conveyor import LABELS, LabelledImage, render_scene
 from edgewright.runtime.errors import DataError, EdgeError, UsageError
@@ -169,3 +169,21 @@ def test_coco_labels_match_the_real_annotations(assets: Path) -> None:
         labels = load_labels(name)
         matched = match_labels(network(*labels.labels, ids=labels.category_ids), data)
         assert {number for number in matched if number is not None} == expected
+
+
+def test_conveyor_scenes_carry_masks_of_objects_and_of_classes() -> None:
+    dataset = open_dataset("synthetic:5:2")
+    assert isinstance(dataset, BoxDataset)
+    assert isinstance(dataset, MaskDataset)
+    assert [c.name for c in dataset.classes] == ["background", *LABELS]
+    for sample in dataset:
+        scene = render_scene(5, sample.image_id)
+        wanted = np.zeros(scene.image.shape[:2], np.uint8)
+        for class_id, mask in zip(scene.class_ids, scene.masks, strict=True):
+            wanted[mask.paste((wanted.shape[0], wanted.shape[1]))] = class_id + 1
+        np.testing.assert_array_equal(dataset.class_mask(sample.image_id), wanted)
+        own = [a for a in dataset.coco_ground_truth()["annotations"] if a["image_id"] == sample.image_id]
+        for annotation, mask in zip(own, scene.masks, strict=True):
+            counts, size_hw = annotation["segmentation"]["counts"], annotation["segmentation"]["size"]
+            runs = np.repeat(np.arange(len(counts)) % 2, counts).reshape(size_hw[::-1]).T
+            np.testing.assert_array_equal(runs, mask.paste((size_hw[0], size_hw[1])))

@@ -143,6 +143,8 @@ def labelled(*masks: Any, **image: Any) -> Truth:
         {"size": [10, 20], "counts": "1V6"},
     ],
 )
+# pycocotools does not know NumPy 2.
+@pytest.mark.filterwarnings("ignore:__array__ implementation")
 def test_every_form_of_mask_means_what_it_means_to_pycocotools(mask: Any) -> None:
     from pycocotools import mask as reference
     from pycocotools.coco import COCO
