@@ -57,9 +57,11 @@ def parity_images(size_hw: tuple[int, int], extra: Image | None = None) -> dict[
     scenes = [render_scene(7, index, (240, 320)).image for index in range(4)]
     small = [cv2.resize(scene, (160, 120), interpolation=cv2.INTER_AREA) for scene in scenes]
     rows = [np.hstack([small[(row + column) % 4] for column in range(4)]) for row in range(6)]
+    rng = np.random.default_rng(0)
     images = {
-        "blank": np.full((*size_hw, 3), 114, np.uint8),
-        "noise": np.random.default_rng(0).integers(0, 256, (*size_hw, 3), np.uint8),
+        # A wall as a camera sees it: where all cells are exactly alike, rounding decides which of them are proposed.
+        "blank": np.clip(rng.normal(114, 2, (*size_hw, 3)), 0, 255).astype(np.uint8),
+        "noise": rng.integers(0, 256, (*size_hw, 3), np.uint8),
         "scene": scenes[0],
         "crowded": np.vstack(rows),
     }

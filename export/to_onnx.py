@@ -164,8 +164,13 @@ def _quietly(export: Callable[[_Job], onnx.ModelProto], job: _Job) -> onnx.Model
     """The export without torch's own remarks on its tracing; what matters is checked afterwards."""
     log = logging.getLogger("torch")
     level = log.level
-    # A failed guard prints the whole traced program.
-    with warnings.catch_warnings(), torch.no_grad(), contextlib.redirect_stderr(io.StringIO()):
+    said = io.StringIO()  # a failure prints the whole traced program
+    with (
+        warnings.catch_warnings(),
+        torch.no_grad(),
+        contextlib.redirect_stderr(said),
+        contextlib.redirect_stdout(said),
+    ):
         warnings.simplefilter("ignore")
         log.setLevel(logging.CRITICAL)
         try:

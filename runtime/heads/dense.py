@@ -27,7 +27,7 @@ def detect(
     """What `decode` gives, and the row of boxes [1, N, 4] that each detection came from."""
     scores = outputs["scores"][0]
     check_finite(scores, "scores")
-    anchors, class_ids, kept_scores = _candidates(scores, spec.head, settings)
+    anchors, class_ids, kept_scores = candidates(scores, spec.head, settings)
     boxes = boxes_to_pixels(outputs["boxes"][0][anchors], spec.head, spec.preprocess.size_hw)
     check_finite(boxes, "boxes")
     kept = plugins.load("edgewright.runtime.nms", settings.nms).suppress(
@@ -42,7 +42,7 @@ def detect(
     return found, anchors[kept.indices]
 
 
-def _candidates(
+def candidates(
     scores: npt.NDArray[Any], head: HeadSpec, settings: PostprocessSpec
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
     """Anchor, class and score of every candidate at or above the threshold; the best ones where there are too many."""

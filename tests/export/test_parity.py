@@ -59,9 +59,7 @@ def test_a_faithful_graph_passes_in_both_engines_and_the_errors_are_kept(model: 
 
 
 def test_a_graph_that_is_off_by_two_thousandths_fails_and_the_tensor_is_named(model: Path) -> None:
-    with pytest.raises(
-        ParityError, match=r"output 'logits' differs on the image 'blank' in backend 'ort': at \[0, 0, 0, 0\]"
-    ):
+    with pytest.raises(ParityError, match=r"output 'logits' differs on the image 'blank' in backend 'ort': at \[0, "):
         prove_parity(
             lambda feeds: {"logits": feeds["images"] * np.float32(0.01) + np.float32(0.003)},
             model,

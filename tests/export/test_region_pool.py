@@ -1,0 +1,46 @@
+"""Pooled regions are those of torchvision's MultiScaleRoIAlign."""
+
+from collections import OrderedDict
+
+import pytest
+import torch
+from torchvision.ops import MultiScaleRoIAlign
+
+from edgewright.export.region_pool import RegionPool
+from edgewright.runtime.errors import ExportError
+
+SIZE = (160, 224)
+
+
+def maps() -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return OrderedDict(
+        (str(level), torch.randn(1, 5, SIZE[0] >> (level + 2), SIZE[1] >> (level + 2), generator=generator))
+        for level in range(3)
+    )
+
+
+def boxes() -> torch.Tensor:
+    """Boxes of every size in the image: points, slivers, at the edges, and the whole."""
+    generator = torch.Generator().manual_seed(1)
+    a, b = (torch.rand(60, 2, generator=generator) * torch.tensor([224.0, 160.0]) for _ in "ab")
+    edges = [[0.0, 0, 224, 160], [223.5, 159.5, 224, 160], [0, 0, 0, 0], [224, 160, 224, 160], [100, 0, 100.2, 160]]
+    return torch.cat([torch.cat([torch.minimum(a, b), torch.maximum(a, b)], 1), torch.tensor(edges)])
+
+
+@pytest.mark.parametrize("roi", ["op", "grid"])
+@pytest.mark.parametrize("names", [["0", "1", "2"], ["1"]])
+def test_either_form_gives_torchvisions_features(roi: str, names: list[str]) -> None:
+    # A small canonical size spreads these boxes over all levels.
+    pool = MultiScaleRoIAlign(names, (5, 7), 2, canonical_scale=56, canonical_level=3)
+    wanted = pool(maps(), [boxes()], [SIZE])
+    got = RegionPool(pool, maps(), SIZE, roi=roi)(maps(), boxes())
+    torch.testing.assert_close(got, wanted, atol=2e-5, rtol=0)
+
+
+def test_what_cannot_be_pooled_in_a_fixed_shape_is_refused() -> None:
+    adaptive = MultiScaleRoIAlign(["0", "1"], 5, 0)
+    with pytest.raises(ExportError, match="needs a fixed sampling_ratio"):
+        RegionPool(adaptive, maps(), SIZE, roi="grid")
+    with pytest.raises(ExportError, match="pools its regions with Identity"):
+        RegionPool(torch.nn.Identity(), maps(), SIZE, roi="op")
