@@ -62,17 +62,20 @@ def cells_under(window: Window, grid: Grid, map_hw: tuple[int, int], *, margin: 
     return low[0], low[1], high[0], high[1]
 
 
-def interpolate(values: Values, grid: Grid, window: Window) -> Values:
-    """The values (h, w) of a grid at the pixels of `window`, bilinear; the outermost cells continue outwards."""
+def interpolate(values: Values, grid: Grid, window: Window, *, out: Values | None = None) -> Values:
+    """The values (h, w) of a grid at the pixels of `window`, bilinear; the outermost cells continue outwards.
+
+    `out` takes the result; allocating megabytes anew costs more than filling them.
+    """
     x1, y1, x2, y2 = window
     size = (x2 - x1, y2 - y1)
     if _spans(values, grid, window):
-        return np.asarray(cv2.resize(values, size, interpolation=cv2.INTER_LINEAR), np.float32)
+        return np.asarray(cv2.resize(values, size, dst=out, interpolation=cv2.INTER_LINEAR), np.float32)
     # OpenCV counts from the centre of the first pixel and of the first cell.
     (sx, sy), (ox, oy) = grid.scale_xy, grid.offset_xy
     matrix = np.array([[sx, 0, (x1 + 0.5) * sx + ox - 0.5], [0, sy, (y1 + 0.5) * sy + oy - 0.5]], np.float64)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    warped = cv2.warpAffine(values, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    warped = cv2.warpAffine(values, matrix, size, dst=out, flags=flags, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(warped, np.float32)
 
 

@@ -1,6 +1,5 @@
 """A class for every pixel: FCN, U-Net, DeepLab."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import cv2
@@ -56,10 +55,11 @@ def _strongest_at_pixels(planes: Planes, grid: Grid, window: Window) -> ClassIds
     h, w = window[3] - window[1], window[2] - window[0]
     if coarse.shape == (h, w):
         return coarse
-    ids = np.zeros_like(coarse, shape=(h, w))
-    best = np.full((h, w), -np.inf, np.float32)
-    for class_id, part in _parts(coarse, grid, (h, w)):
-        _compete(interpolate(planes[class_id], grid, window)[part], class_id, best[part], ids[part])
+    (first, _), *others = _parts(coarse, grid, (h, w))
+    best, values = interpolate(planes[first], grid, window), np.empty((h, w), np.float32)
+    ids = np.full_like(coarse, first, shape=(h, w))
+    for class_id, part in others:
+        _compete(interpolate(planes[class_id], grid, window, out=values)[part], class_id, best[part], ids[part])
     return ids
 
 
@@ -81,13 +81,16 @@ def _compete(values: Planes, class_id: int, best: Planes, ids: ClassIds) -> None
     cv2.copyTo(np.full_like(ids, class_id), wins, ids)
 
 
-def _parts(coarse: ClassIds, grid: Grid, size_hw: tuple[int, int]) -> Iterable[tuple[int, Part]]:
-    """The classes of a map, rising, each with the pixels that its cells have a say in."""
-    for class_id in np.flatnonzero(np.bincount(coarse.ravel())):
+def _parts(coarse: ClassIds, grid: Grid, size_hw: tuple[int, int]) -> list[tuple[int, Part]]:
+    """The classes of a map, the most frequent one first, each with the pixels that its cells have a say in."""
+    cells = np.bincount(coarse.ravel())
+    parts = []
+    for class_id in sorted(np.flatnonzero(cells).tolist(), key=lambda k: -int(cells[k])):
         left, top, width, height = cv2.boundingRect((coarse == class_id).view(np.uint8))
         columns = _reach(left, left + width, grid.scale_xy[0], grid.offset_xy[0], size_hw[1])
         rows = _reach(top, top + height, grid.scale_xy[1], grid.offset_xy[1], size_hw[0])
-        yield int(class_id), (rows, columns)
+        parts.append((class_id, (rows, columns)))
+    return parts
 
 
 def _reach(first: int, last: int, scale: float, offset: float, pixels: int) -> slice:
