@@ -145,24 +145,28 @@ class GraphEditor:
         """
         graph = self.model.graph
         del graph.output[:]
-        for name, (tensor, shape) in outputs.items():
-            self._rename(tensor, name)
+        self._rename({name: tensor for name, (tensor, _) in outputs.items()})
+        for name, (_, shape) in outputs.items():
             kind = TensorProto.INT32 if name in integer else TensorProto.FLOAT
             graph.output.append(helper.make_tensor_value_info(name, kind, shape))
         self._drop_unused()
         onnx.checker.check_model(self.model)
         self._refresh()
 
-    def _rename(self, tensor: str, name: str) -> None:
-        """Call a tensor `name` everywhere; an Identity node instead would give it two names in OpenVINO."""
-        if tensor == name:
-            return
-        if name in {value.name for value in self.model.graph.input}:
+    def _rename(self, tensors: dict[str, str]) -> None:
+        """Call tensors by these names everywhere; Identity nodes instead would give them two names in OpenVINO."""
+        inputs = {value.name for value in self.model.graph.input}
+        clashes = sorted(inputs.intersection(tensors))
+        if clashes:
             raise ExportError(
-                f"{self.source}: an input of the graph is called '{name}', like an output of the head; rename it"
+                f"{self.source}: an input of the graph is called '{clashes[0]}', like an output of the head; rename it"
             )
-        self._substitute(name, f"edgewright/was_{name}")
-        self._substitute(tensor, name)
+        # First all of them out of the way: a new name may be the old one of another.
+        for name, tensor in tensors.items():
+            self._substitute(tensor, f"edgewright/becomes_{name}")
+        for name in tensors:
+            self._substitute(name, f"edgewright/was_{name}")
+            self._substitute(f"edgewright/becomes_{name}", name)
 
     def _substitute(self, old: str, new: str) -> None:
         for node in self.model.graph.node:

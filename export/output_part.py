@@ -1,12 +1,13 @@
 """A graph output, or a part of it in the notation of NumPy: `output0[:, 4:84]`."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from edgewright.export.graph_editor import GraphEditor
-from edgewright.runtime.errors import UsageError
+from edgewright.export.request import Layout
+from edgewright.runtime.errors import ExportError, UsageError
 from edgewright.runtime.plugins import suggestion
 from edgewright.runtime.spec import TensorSpec
 
@@ -64,6 +65,43 @@ def chosen(graph: GraphEditor, part: Part, indices: tuple[int, ...], axis: int) 
     else:
         name = graph.add("Gather", part.name, graph.constant(indices, np.int64), axis=axis)
     return Part(name, shape, part.text, part.is_integer)
+
+
+def as_rows(graph: GraphEditor, part: Part, rows: int, *, columns: int | None = None, role: str) -> Part:
+    """The part as [1, rows, columns], from either order of the two; dimensions of 1 do not matter."""
+    dims = tuple(dim for dim in part.shape if dim != 1)
+    dims = (1, *dims) if rows == 1 else dims
+    dims += (1,) * (2 - len(dims))
+    wanted = f"[1, {rows if rows > 0 else 'N'}, {columns or 'C'}]"
+    if len(dims) != 2 or rows < 1 or not {rows, -1}.intersection(dims):
+        raise wrong_shape(graph, role, part, wanted)
+    if dims[0] == rows or (dims[0] == -1 and dims[1] != rows):
+        flat = reshaped(graph, part, (1, rows, dims[1]))
+    else:
+        flat = transposed(graph, reshaped(graph, part, (1, dims[0], rows)), (0, 2, 1))
+    if flat.shape[2] < 1 or (columns is not None and flat.shape[2] != columns):
+        raise wrong_shape(graph, role, part, wanted)
+    return flat
+
+
+def as_planes(graph: GraphEditor, part: Part, layout: Layout, *, role: str) -> Part:
+    """The part, of `layout` and with or without a batch, as [1, C, h, w]."""
+    if len(part.shape) == 3:
+        part = reshaped(graph, part, (1, *part.shape))
+    if len(part.shape) != 4 or part.shape[0] not in (1, -1) or -1 in part.shape[1:]:
+        wanted = "[1, C, height, width] or, with output_layout: nhwc, [1, height, width, C]"
+        raise wrong_shape(graph, role, part, wanted)
+    part = replace(part, shape=(1, *part.shape[1:]))
+    return transposed(graph, part, (0, 3, 1, 2)) if layout == "nhwc" else part
+
+
+def wrong_shape(graph: GraphEditor, role: str, part: Part, wanted: str) -> ExportError:
+    """The error for a part of another shape than a role wants."""
+    shape = [dim if dim != -1 else "?" for dim in part.shape]
+    hint = "check the recipe's keys"
+    if -1 in part.shape:
+        hint = "a shape that the graph leaves open (?) often becomes known by onnxslim; else export with fixed shapes"
+    return ExportError(f"{graph.source}: {role} are read from '{part.text}' of shape {shape}, wanted {wanted}; {hint}")
 
 
 def _indexed(graph: GraphEditor, tensor: TensorSpec, text: str, indices: list[str]) -> Part:

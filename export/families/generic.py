@@ -12,8 +12,8 @@ from onnx import TensorProto
 from edgewright.export.families import Imported
 from edgewright.export.graph_editor import GraphEditor
 from edgewright.export.model_spec import requested_labels
-from edgewright.export.output_part import Part, chosen, output_part, reshaped, transposed
-from edgewright.export.request import DESCRIPTION_KEYS, ExportRequest
+from edgewright.export.output_part import Part, as_planes, as_rows, chosen, output_part, reshaped, wrong_shape
+from edgewright.export.request import DESCRIPTION_KEYS, ExportRequest, Layout
 from edgewright.runtime.errors import ExportError, UsageError
 from edgewright.runtime.spec import BoxFormat, HeadSpec, PostprocessSpec, PreprocessSpec, Task
 
@@ -30,6 +30,13 @@ def import_onnx(graph: GraphEditor, request: ExportRequest) -> Imported:
         raise UsageError(
             f"family generic knows only what the recipe says, and it does not say: {', '.join(missing)}; "
             "write a recipe (.yaml) with these keys"
+        )
+    unread = sorted(
+        set(request.given(*KEYS)) - {"head", "activation", "class_map", "background_index"} - _KEYS[request.head]
+    )
+    if unread:
+        raise UsageError(
+            f"head {request.head} does not read {', '.join(unread)}; leave them out, or check the key head"
         )
     preprocess = _static_input(graph, request)
     build, task = _HEADS[request.head]
@@ -83,9 +90,9 @@ def _dense(graph: GraphEditor, request: ExportRequest) -> tuple[HeadSpec, int | 
 
 def _prototypes(graph: GraphEditor, request: ExportRequest) -> tuple[HeadSpec, int | None]:
     parts, box_format = _boxes_and_scores(graph, request)
-    prototypes = _planes(graph, request, "prototypes")
+    prototypes = as_planes(graph, _output(graph, request, "prototypes"), _output_layout(request), role="prototypes")
     raw = _output(graph, request, "coefficients")
-    coefficients = _rows(graph, raw, parts["boxes"].shape[1], columns=prototypes.shape[1], role="coefficients")
+    coefficients = as_rows(graph, raw, parts["boxes"].shape[1], columns=prototypes.shape[1], role="coefficients")
     outputs = _published(graph, {**parts, "coefficients": coefficients, "prototypes": prototypes})
     return HeadSpec(kind="prototypes", outputs=outputs, boxes=box_format), parts["scores"].shape[2]
 
@@ -93,12 +100,13 @@ def _prototypes(graph: GraphEditor, request: ExportRequest) -> tuple[HeadSpec, i
 def _boxes_and_scores(graph: GraphEditor, request: ExportRequest) -> tuple[dict[str, Part], BoxFormat]:
     boxes, box_format = _boxes(graph, request)
     rows = boxes.shape[1]
-    scores = _activated(graph, _rows(graph, _output(graph, request, "scores"), rows, role="scores"), request.activation)
+    raw = as_rows(graph, _output(graph, request, "scores"), rows, role="scores")
+    scores = _activated(graph, raw, request.activation, axis=2)
     scores = chosen(graph, scores, _labelled_classes(request, scores.shape[2], with_background=False), 2)
     if request.objectness_output is not None:
-        raw = _rows(graph, output_part(graph, request.objectness_output), rows, columns=1, role="objectness")
-        # Objectness is a probability of its own, whatever the classes compete by.
-        objectness = _activated(graph, raw, "sigmoid" if request.activation == "sigmoid" else None)
+        raw = as_rows(graph, output_part(graph, request.objectness_output), rows, columns=1, role="objectness")
+        # Objectness stands for itself, whatever the classes compete by.
+        objectness = _activated(graph, raw, None if request.activation in (None, "none") else "sigmoid", axis=2)
         scores = replace(scores, name=graph.add("Mul", scores.name, objectness.name))
     return {"boxes": boxes, "scores": scores}, box_format
 
@@ -107,20 +115,17 @@ def _final(graph: GraphEditor, request: ExportRequest) -> tuple[HeadSpec, int | 
     boxes, box_format = _boxes(graph, request)
     row = (1, boxes.shape[1])
     scores, classes = (
-        reshaped(graph, _rows(graph, _output(graph, request, role), row[1], columns=1, role=role), row)
-        for role in ("scores", "classes")
+        as_rows(graph, _output(graph, request, role), row[1], columns=1, role=role) for role in ("scores", "classes")
     )
+    scores = reshaped(graph, _activated(graph, scores, request.activation, axis=2), row)
+    classes = reshaped(graph, classes, row)
     numbers = request.class_map
     if numbers is None and request.background_index is not None:
         count = len(requested_labels(request, None).labels)
         numbers = _labelled_classes(request, count + 1, with_background=False)
     if numbers is not None:
         classes = _renumbered(graph, classes, numbers)
-    parts = {
-        "boxes": boxes,
-        "scores": _activated(graph, scores, request.activation),
-        "classes": _as_integer(graph, classes),
-    }
+    parts = {"boxes": boxes, "scores": scores, "classes": _as_integer(graph, classes)}
     if request.count_output is not None:
         parts["count"] = _as_integer(graph, reshaped(graph, output_part(graph, request.count_output), (1,)))
     head = HeadSpec(kind="final", outputs=_published(graph, parts), boxes=box_format)
@@ -128,11 +133,12 @@ def _final(graph: GraphEditor, request: ExportRequest) -> tuple[HeadSpec, int | 
 
 
 def _semantic(graph: GraphEditor, request: ExportRequest) -> tuple[HeadSpec, int | None]:
-    if _output(graph, request, "pixels").is_integer:
-        return _class_ids(graph, request)
-    planes = _planes(graph, request, "pixels")
+    pixels = _output(graph, request, "pixels")
+    if pixels.is_integer:
+        return _class_ids(graph, request, pixels)
+    planes = as_planes(graph, pixels, _output_layout(request), role="pixels")
     if planes.shape[1] == 1:
-        probability = _activated(graph, planes, "sigmoid" if request.activation == "sigmoid" else None)
+        probability = _activated(graph, planes, request.activation, axis=1)
         return HeadSpec(kind="semantic", outputs=_published(graph, {"probability": probability}), background_id=0), 2
     # Sigmoid and softmax do not change which class is the largest, so they are left out.
     classes = _labelled_classes(request, planes.shape[1], with_background=True)
@@ -140,11 +146,10 @@ def _semantic(graph: GraphEditor, request: ExportRequest) -> tuple[HeadSpec, int
     return HeadSpec(kind="semantic", outputs=outputs, background_id=_background_id(request, classes)), len(classes)
 
 
-def _class_ids(graph: GraphEditor, request: ExportRequest) -> tuple[HeadSpec, int | None]:
-    ids = _output(graph, request, "pixels")
+def _class_ids(graph: GraphEditor, request: ExportRequest, ids: Part) -> tuple[HeadSpec, int | None]:
     sides = ids.shape[-2:] if ids.shape[-1] != 1 or len(ids.shape) < 4 else ids.shape[1:3]
     if len(ids.shape) not in (2, 3, 4) or -1 in sides or np.prod(ids.shape) not in (np.prod(sides), -np.prod(sides)):
-        raise _wrong_shape(graph, "pixels", ids, "class ids [1, height, width], or floats [1, C, height, width]")
+        raise wrong_shape(graph, "pixels", ids, "class ids [1, height, width], or floats [1, C, height, width]")
     ids = reshaped(graph, ids, (1, *sides))
     classes = request.class_map
     if classes is not None:
@@ -163,6 +168,13 @@ def _published(graph: GraphEditor, parts: dict[str, Part]) -> dict[str, str]:
 
 
 _Build = Callable[[GraphEditor, ExportRequest], tuple[HeadSpec, int | None]]
+_DETECTION_KEYS = {"boxes_output", "scores_output", "box_format"}
+_KEYS = {
+    "dense": _DETECTION_KEYS | {"objectness_output"},
+    "final": _DETECTION_KEYS | {"classes_output", "count_output"},
+    "prototypes": _DETECTION_KEYS | {"objectness_output", "coefficients_output", "prototypes_output", "output_layout"},
+    "semantic": {"pixels_output", "output_layout"},
+}
 _FORMATS: dict[tuple[bool, bool], BoxFormat] = {
     (False, False): "xyxy_pixels",
     (False, True): "xyxy_unit",
@@ -200,7 +212,7 @@ def _boxes(graph: GraphEditor, request: ExportRequest) -> tuple[Part, BoxFormat]
     if 4 in rest:
         rest.remove(4)
     count = rest[0] if rest else 1
-    boxes = _rows(graph, part, count, columns=4, role="boxes")
+    boxes = as_rows(graph, part, count, columns=4, role="boxes")
     order, unit = request.box_format.split("_")
     if order == "yxyx":
         boxes = chosen(graph, boxes, (1, 0, 3, 2), 2)
@@ -211,51 +223,19 @@ def _boxes(graph: GraphEditor, request: ExportRequest) -> tuple[Part, BoxFormat]
     return boxes, _FORMATS[order == "cxcywh", unit == "unit"]
 
 
-def _rows(graph: GraphEditor, part: Part, rows: int, *, columns: int | None = None, role: str) -> Part:
-    """The part as [1, rows, columns], from either order of the two; dimensions of 1 do not matter."""
-    dims = tuple(dim for dim in part.shape if dim != 1)
-    dims = (1, *dims) if rows == 1 else dims
-    dims += (1,) * (2 - len(dims))
-    wanted = f"[1, {rows if rows > 0 else 'N'}, {columns or 'C'}]"
-    if len(dims) != 2 or rows < 1 or not {rows, -1}.intersection(dims):
-        raise _wrong_shape(graph, role, part, wanted)
-    if dims[0] == rows or (dims[0] == -1 and dims[1] != rows):
-        flat = reshaped(graph, part, (1, rows, dims[1]))
-    else:
-        flat = transposed(graph, reshaped(graph, part, (1, dims[0], rows)), (0, 2, 1))
-    if flat.shape[2] < 1 or (columns is not None and flat.shape[2] != columns):
-        raise _wrong_shape(graph, role, part, wanted)
-    return flat
+def _output_layout(request: ExportRequest) -> Layout:
+    return request.output_layout or request.layout or "nchw"
 
 
-def _planes(graph: GraphEditor, request: ExportRequest, role: str) -> Part:
-    """The output for a role as [1, C, h, w]."""
-    part = _output(graph, request, role)
-    if len(part.shape) == 3:
-        part = reshaped(graph, part, (1, *part.shape))
-    if len(part.shape) != 4 or part.shape[0] not in (1, -1) or -1 in part.shape[1:]:
-        raise _wrong_shape(
-            graph, role, part, "[1, C, height, width] or, with output_layout: nhwc, [1, height, width, C]"
+def _activated(graph: GraphEditor, part: Part, activation: str | None, *, axis: int) -> Part:
+    """Probabilities of scores whose classes lie along `axis`."""
+    if activation == "softmax" and part.shape[axis] == 1:
+        raise UsageError(
+            f"'{part.text}' holds one score at a time, of which softmax always makes 1; say activation: sigmoid"
         )
-    layout = request.output_layout or request.layout or "nchw"
-    part = replace(part, shape=(1, *part.shape[1:]))
-    return transposed(graph, part, (0, 3, 1, 2)) if layout == "nhwc" else part
-
-
-def _wrong_shape(graph: GraphEditor, role: str, part: Part, wanted: str) -> ExportError:
-    shape = [dim if dim != -1 else "?" for dim in part.shape]
-    hint = "check the recipe's keys"
-    if -1 in part.shape:
-        hint = "a shape that the graph leaves open (?) often becomes known by onnxslim; else export with fixed shapes"
-    return ExportError(f"{graph.source}: {role} are read from '{part.text}' of shape {shape}, wanted {wanted}; {hint}")
-
-
-def _activated(graph: GraphEditor, part: Part, activation: str | None) -> Part:
     if activation == "sigmoid":
         return replace(part, name=graph.add("Sigmoid", part.name))
-    if activation == "softmax":
-        return replace(part, name=graph.add("Softmax", part.name, axis=len(part.shape) - 1))
-    return part
+    return replace(part, name=graph.add("Softmax", part.name, axis=axis)) if activation == "softmax" else part
 
 
 def _labelled_classes(request: ExportRequest, classes: int, *, with_background: bool) -> tuple[int, ...]:

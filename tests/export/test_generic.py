@@ -69,6 +69,13 @@ def test_outputs_named_as_their_roles_need_no_further_word(tmp_path: Path) -> No
     assert (bundle.spec.task, bundle.spec.head.kind, bundle.spec.head.boxes) == ("detect", "dense", "xyxy_unit")
 
 
+def test_outputs_may_carry_each_others_names(tmp_path: Path) -> None:
+    keys = {"head": "dense", "box_format": "xyxy_unit", "boxes_output": "scores", "scores_output": "boxes"}
+    _, got = described(tmp_path, {"scores": BOXES, "boxes": SCORES}, 5, **keys)
+    np.testing.assert_array_equal(got["boxes"], BOXES)
+    np.testing.assert_array_equal(got["scores"], SCORES)
+
+
 @pytest.mark.parametrize("boxes", [BOXES, BOXES.transpose(0, 2, 1), BOXES[:, :, None], BOXES[0]])
 @pytest.mark.parametrize("scores", [SCORES, SCORES.transpose(0, 2, 1), SCORES[0]])
 def test_rows_are_found_in_either_order_and_without_a_batch(tmp_path: Path, boxes: Any, scores: Any) -> None:
@@ -124,7 +131,7 @@ def test_parts_of_one_output_with_objectness(tmp_path: Path) -> None:
         "head": "dense",
         "box_format": "cxcywh_unit",
         "boxes_output": "out[:, :, :4]",
-        "objectness_output": "out[..., 4]".replace("...", ":, :"),
+        "objectness_output": "out[:, :, 4]",
         "scores_output": "out[:, :, 5:]",
     }
     _, got = described(tmp_path, {"out": rows}, 4, **keys)
@@ -296,6 +303,16 @@ def test_the_input_is_fed_in_its_own_type(tmp_path: Path, kind: Any) -> None:
         ),
         ({"boxes": BOXES}, {"head": "semantic", "layout": "nhwc"}, "has 64 channels as nhwc, color rgb gives 3"),
         ({"boxes": BOXES}, {"head": "semantic", "color": "gray"}, "has 3 channels as nchw, color gray gives 1"),
+        (
+            {"boxes": BOXES, "scores": SCORES},
+            {"head": "dense", "box_format": "xyxy_unit", "count_output": "n", "pixels_output": "p"},
+            "head dense does not read count_output, pixels_output; leave them out",
+        ),
+        (
+            {"map": np.ones((1, 1, 4, 4), np.float32)},
+            {"head": "semantic", "activation": "softmax"},
+            "'map' holds one score at a time, of which softmax always makes 1; say activation: sigmoid",
+        ),
         ({"map": BOXES}, {"head": "semantic", "pixels_output": "mop"}, r"no output 'mop' \(did you mean 'map'\?\)"),
     ],
 )
