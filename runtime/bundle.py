@@ -141,7 +141,7 @@ class Bundle:
             there = ", ".join(sorted({f"{f.precision} for {f.target}" for f in models})) or "none"
             raise UsageError(
                 f"{self.path} holds no {precision} model for backend '{backend}' (it holds: {there}); "
-                "choose another --precision or --backend, or make one with `edgewright quantize`"
+                "choose another --precision or --backend"
             )
         return min(fitting, key=lambda f: f.target == "any")
 
