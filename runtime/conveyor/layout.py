@@ -102,14 +102,14 @@ def line_of(stream: Stream) -> Line:
         belt_color=(float(color[0]), float(color[1]), float(color[2])),
         belt_contrast=float(rng.uniform(0.25, 1.1)),
         heading=float(rng.integers(4) * np.pi / 2 + rng.normal(0, 0.12)),
-        zoom=float(np.exp(rng.uniform(np.log(0.75), np.log(1.35)))),
+        zoom=float(np.exp(rng.uniform(np.log(0.8), np.log(1.35)))),
         half_width=float(rng.uniform(170, 460)),
         aside=float(rng.normal(0, 60)),
         speed=float(rng.uniform(40, 300)),
         pulse=float(rng.uniform(0, 1)),
         pulse_period_s=float(rng.uniform(1.5, 6)),
         density=float(4.2e-5 * np.exp(rng.normal(0, 0.4))),
-        size_factor=float(np.exp(rng.normal(0, 0.25))),
+        size_factor=float(np.exp(rng.normal(0, 0.2))),
         kind_weights=tuple(float(w) for w in _shares(rng.gamma(1.2, size=len(PARTS)) + 0.15)),
         material_weights=tuple(float(w) for w in _shares(rng.gamma(0.6, size=len(PART_MATERIALS)) + 0.03)),
         rail_color=float(rng.uniform(0.15, 0.6)),
@@ -165,7 +165,7 @@ def _places(rng: Generator, limit: Floats) -> tuple[Floats, Floats]:
 
 def _sides(rng: Generator, count: int) -> Floats:
     """Small, medium and large in the sense of COCO, on a picture of 480 x 640."""
-    bounds = np.log(np.array([(15, 36), (36, 96), (96, LARGEST_UNITS)]))[rng.choice(3, count, p=(0.36, 0.46, 0.18))]
+    bounds = np.log(np.array([(22, 42), (42, 100), (100, LARGEST_UNITS)]))[rng.choice(3, count, p=(0.30, 0.48, 0.22))]
     return np.asarray(np.exp(rng.uniform(bounds[:, 0], bounds[:, 1])))
 
 

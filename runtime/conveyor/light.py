@@ -105,7 +105,7 @@ class Lamp:
 def lamp_of(rng: Generator) -> Lamp:
     """A random light: mostly good, one in five dim, some with a passing shadow or a glare."""
     warmth = rng.normal(0, 0.10)
-    gain = np.exp(rng.normal(-0.05, 0.2)) * (rng.uniform(0.15, 0.5) if rng.random() < 0.2 else 1.0)
+    gain = np.exp(rng.normal(-0.05, 0.2)) * (rng.uniform(0.2, 0.55) if rng.random() < 0.2 else 1.0)
     base = Light(
         azimuth=float(rng.uniform(0, 2 * np.pi)),
         elevation=float(rng.uniform(0.55, 1.25)),
