@@ -115,6 +115,10 @@ class GraphEditor:
         self.model = shape_inference.infer_shapes(self.model, data_prop=True)
         self._refresh()
 
+    def producer(self, tensor: str) -> onnx.NodeProto | None:
+        """The node that computes a tensor; None for inputs and constants."""
+        return next((node for node in self.model.graph.node if tensor in node.output), None)
+
     def add(self, op: str, *inputs: str, **attributes: Any) -> str:
         """Append a node with one output; returns the output's name."""
         self._count += 1

@@ -50,9 +50,14 @@ def reshaped(graph: GraphEditor, part: Part, shape: tuple[int, ...]) -> Part:
 
 
 def transposed(graph: GraphEditor, part: Part, order: tuple[int, ...]) -> Part:
-    """The part with its dimensions in another order."""
+    """The part with its dimensions in another order; a transpose that ends the graph is taken back instead of a second one."""
     shape = tuple(part.shape[axis] for axis in order)
-    return Part(graph.add("Transpose", part.name, perm=list(order)), shape, part.text, part.is_integer)
+    last = graph.producer(part.name)
+    if last is not None and last.op_type == "Transpose":
+        before = next((list(a.ints) for a in last.attribute if a.name == "perm"), list(range(len(shape)))[::-1])
+        if [before[axis] for axis in order] == list(range(len(shape))):
+            return replace(part, name=last.input[0], shape=shape)
+    return replace(part, name=graph.add("Transpose", part.name, perm=list(order)), shape=shape)
 
 
 def chosen(graph: GraphEditor, part: Part, indices: tuple[int, ...], axis: int) -> Part:

@@ -46,8 +46,14 @@ class OpenVinoBackend:
         except (RuntimeError, OSError) as err:
             raise BackendError(f"OpenVINO cannot load {path}: {_last_line(err)}; try --backend ort") from err
         self._request = self._model.create_infer_request()
-        self.inputs = tuple(_spec(port, path) for port in self._model.inputs)
-        self.outputs = tuple(_spec(port, path) for port in self._model.outputs)
+        self.inputs = tuple(_spec(port, port.get_any_name(), path) for port in self._model.inputs)
+        # OpenVINO removes what does nothing, such as a pair of transposes, and its tensor then has the names of both ends.
+        self._names = tuple(sorted(port.get_names()) for port in self._model.outputs)
+        self.outputs = tuple(
+            _spec(port, name, path)
+            for port, names in zip(self._model.outputs, self._names, strict=True)
+            for name in names
+        )
         self.settings: Mapping[str, Setting] = self._read_back(options)
 
     def _read_back(self, options: BackendOptions) -> dict[str, Setting]:
@@ -85,7 +91,7 @@ class OpenVinoBackend:
             results = self._request.infer(dict(feeds), share_inputs=True, share_outputs=True)
         except RuntimeError as err:
             raise BackendError(f"OpenVINO failed: {_last_line(err)}") from err
-        return {spec.name: results[index] for index, spec in enumerate(self.outputs)}
+        return {name: results[index] for index, names in enumerate(self._names) for name in names}
 
     def close(self) -> None:
         del self._request, self._model
@@ -99,14 +105,12 @@ class OpenVinoBackend:
         self.close()
 
 
-def _spec(port: Any, path: Path) -> TensorSpec:
+def _spec(port: Any, name: str, path: Path) -> TensorSpec:
     kind = port.get_element_type().get_type_name()
     if kind not in _DTYPES:
-        raise BackendError(
-            f"{path}: '{port.get_any_name()}' is a {kind}, which is not supported; cast it inside the graph"
-        )
+        raise BackendError(f"{path}: '{name}' is a {kind}, which is not supported; cast it inside the graph")
     shape = tuple(dim.get_length() if dim.is_static else -1 for dim in port.get_partial_shape())
-    return TensorSpec(name=port.get_any_name(), shape=shape, dtype=_DTYPES[kind])
+    return TensorSpec(name=name, shape=shape, dtype=_DTYPES[kind])
 
 
 def _last_line(err: Exception) -> str:

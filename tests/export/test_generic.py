@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from tests.tiny import save_constant_network
+from tests.tiny import save_constant_network, save_graph
 
 from edgewright.export.from_onnx import import_onnx
 from edgewright.export.request import ExportRequest
@@ -197,6 +197,24 @@ def test_class_planes_are_chosen_and_brought_into_one_layout(tmp_path: Path, lay
     np.testing.assert_array_equal(got["logits"], planes[:, [4, 1, 2]])
     assert (bundle.spec.head.kind, bundle.spec.head.background_id, bundle.spec.task) == ("semantic", 1, "semantic")
     assert bundle.spec.preprocess.layout == layout
+
+
+@pytest.mark.parametrize("backend", ["ort", "ov"])
+def test_a_transpose_at_the_end_is_taken_back(tmp_path: Path, backend: str) -> None:
+    weights = numpy_helper.from_array(np.eye(4, 3, dtype=np.float32)[:, :, None, None], "weights")
+    nodes = [
+        helper.make_node("Conv", ["images", "weights"], ["planes"]),
+        helper.make_node("Transpose", ["planes"], ["last"], perm=[0, 2, 3, 1]),
+    ]
+    source = save_graph(tmp_path / "net.onnx", nodes, [weights], ("images", [1, 3, 8, 8]), [("last", [1, 8, 8, 4])])
+    bundle, _ = bundle_and_outputs(tmp_path, source, 4, head="semantic", output_layout="nhwc")
+    assert [node.op_type for node in onnx.load(str(bundle.file("model.onnx"))).graph.node] == ["Conv"]
+    red = np.zeros((8, 8, 3), np.uint8)
+    red[..., 2] = 200
+    with open_predictor(bundle, backend=backend) as predictor:
+        found = predictor(red)
+    assert isinstance(found, SemanticMap)
+    assert not found.class_ids.any()
 
 
 def test_one_plane_is_the_probability_of_the_second_label(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.tiny import blob_image, tiny_bundle
+from onnx import helper
+from tests.tiny import blob_image, save_graph, tiny_bundle
 
 from edgewright.runtime import plugins
 from edgewright.runtime.backends import BackendOptions, open_backend
@@ -124,3 +125,18 @@ def test_the_container_quota_limits_the_threads(tmp_path: Path) -> None:
     assert usable_cores(tmp_path) == 1
     (group / "cpu.max").write_text("max 100000\n")
     assert usable_cores(tmp_path) == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_an_output_keeps_its_name_when_the_engine_removes_what_made_it(tmp_path: Path, name: str) -> None:
+    """OpenVINO cancels the two transposes, and the tensor that remains has another name as well."""
+    nodes = [
+        helper.make_node("Relu", ["images"], ["a"]),
+        helper.make_node("Transpose", ["a"], ["turned"], perm=[0, 2, 3, 1]),
+        helper.make_node("Transpose", ["turned"], ["logits"], perm=[0, 3, 1, 2]),
+    ]
+    path = save_graph(tmp_path / "net.onnx", nodes, [], ("images", [1, 3, 4, 4]), [("logits", [1, 3, 4, 4])])
+    image = np.linspace(-1, 1, 48, dtype=np.float32).reshape(1, 3, 4, 4)
+    with open_backend(name, path, BackendOptions(threads=1)) as backend:
+        assert "logits" in {tensor.name for tensor in backend.outputs}
+        np.testing.assert_array_equal(backend.infer({"images": image})["logits"], np.maximum(image, 0))
