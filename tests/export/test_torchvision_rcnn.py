@@ -1,14 +1,17 @@
 """A two-stage detector of fixed shape finds what torchvision's own forward pass finds."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tests.export.random_networks import TWO_STAGE, TinyBackbone, random_network, run_graph, torchvision_detections
-from torchvision.models.detection import FasterRCNN, KeypointRCNN
+from torchvision.models.detection import FasterRCNN, KeypointRCNN, MaskRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads
 from torchvision.ops import MultiScaleRoIAlign
 
 from edgewright.export.families.torchvision_rcnn import accepts, build
@@ -19,7 +22,7 @@ from edgewright.export.request import ExportRequest
 from edgewright.export.to_onnx import DATA_DEPENDENT, to_onnx
 from edgewright.export.torch_source import TorchNetwork, Wrapped
 from edgewright.runtime.conveyor import render_scene
-from edgewright.runtime.results import Detections
+from edgewright.runtime.results import BoxMask, Detections
 from edgewright.runtime.spec import ModelSpec, TensorSpec
 
 SIZE = (96, 120)  # torchvision pads the width to 128
@@ -107,3 +110,36 @@ def test_a_keypoint_network_is_not_taken_for_a_detector() -> None:
     assert not accepts(
         KeypointRCNN(TinyBackbone(), 2, rpn_anchor_generator=anchors, box_roi_pool=pool, keypoint_roi_pool=pool)
     )
+
+
+def tiny_mask_rcnn() -> Any:
+    return MaskRCNN(
+        TinyBackbone(), 5, min_size=96, max_size=120, box_detections_per_img=30,
+        rpn_anchor_generator=AnchorGenerator(((16, 24), (32, 48)), ((0.5, 1.0, 2.0),) * 2),
+        box_roi_pool=MultiScaleRoIAlign(["0", "1"], 5, 2, canonical_scale=32, canonical_level=3),
+        mask_roi_pool=MultiScaleRoIAlign(["0", "1"], 6, 2, canonical_scale=32, canonical_level=3),
+        mask_head=MaskRCNNHeads(16, (16, 256), 1),
+        rpn_pre_nms_top_n_test=150, rpn_post_nms_top_n_test=60,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("roi", ["op", "grid"])
+def test_mask_rcnn_finds_the_same_objects_with_the_same_masks(roi: str) -> None:
+    torch.set_num_threads(1)
+    network = TorchNetwork("tiny", random_network(tiny_mask_rcnn, IMAGES, TWO_STAGE), NAMES)
+    wrapped, model = exported(network, roi)
+    assert not DATA_DEPENDENT & {node.op_type for node in model.graph.node}
+    shapes = {out.name: [dim.dim_value for dim in out.type.tensor_type.shape.dim] for out in model.graph.output}
+    assert shapes == {"boxes": [1, 30, 4], "scores": [1, 30], "classes": [1, 30], "masks": [1, 30, 12, 12]}
+    total = strange = 0
+    for image in IMAGES:
+        with torch.no_grad():
+            (own,) = network.module([torch.from_numpy(image[:, :, ::-1].transpose(2, 0, 1) / np.float32(255))])
+        masks = tuple(BoxMask((0, 0), mask) for mask in (own["masks"][:, 0] > 0.5).numpy())
+        wanted = replace(torchvision_detections(network.module, image, first_label=1), masks=masks)
+        got = run_graph(wrapped, model, image)
+        assert isinstance(got, Detections)
+        matches = match_detections(wanted, got, wrapped.imported.postprocess)
+        total, strange = total + matches.total, strange + max(len(matches.lost), len(matches.extra))
+    assert total > 100
+    assert strange <= total / 500
