@@ -16,6 +16,7 @@ from edgewright.pipeline.console import progress
 from edgewright.pipeline.datasets import BoxDataset, Dataset, MaskDataset
 from edgewright.pipeline.datasets._matching import match_labels
 from edgewright.pipeline.device import describe_device
+from edgewright.pipeline.per_image import matched, save_per_image
 from edgewright.pipeline.report.schema import BundleIdentity, DataIdentity, Measurement, Report, utc_now
 from edgewright.runtime import plugins
 from edgewright.runtime.atomic import atomic_file
@@ -50,11 +51,13 @@ def evaluate(
     threads: int | None = None,
     postprocess: PostprocessSpec | None = None,
     detections_path: Path | str | None = None,
+    per_image_path: Path | str | None = None,
 ) -> Report:
     """The report of `bundle` on `dataset`: AP and AR of boxes and instance masks, IoU and Dice of class maps.
 
     Everything that can be checked is checked before the first inference. `postprocess` None means `evaluation_settings` of
-    the bundle. `detections_path` receives COCO results JSON.
+    the bundle. `detections_path` receives COCO results JSON, `per_image_path` what `gate` resamples: what became of every
+    detection; of class maps there is nothing to write.
     """
     settings = postprocess or evaluation_settings(bundle.spec.postprocess)
     opened = partial(
@@ -62,7 +65,7 @@ def evaluate(
     )
     if bundle.spec.task == "semantic":
         return _evaluate_maps(bundle, dataset, opened, detections_path)
-    return _evaluate_detections(bundle, dataset, opened, detections_path)
+    return _evaluate_detections(bundle, dataset, opened, detections_path, per_image_path)
 
 
 def _evaluate_maps(
@@ -81,7 +84,11 @@ def _evaluate_maps(
 
 
 def _evaluate_detections(
-    bundle: Bundle, dataset: Dataset, opened: Callable[[], Predictor], detections_path: Path | str | None
+    bundle: Bundle,
+    dataset: Dataset,
+    opened: Callable[[], Predictor],
+    detections_path: Path | str | None,
+    per_image_path: Path | str | None,
 ) -> Report:
     boxes = _boxes(bundle.spec, dataset)
     category_ids = match_labels(bundle.spec, boxes)
@@ -98,7 +105,11 @@ def _evaluate_detections(
     scores = _box_scores(boxes, results, limit)
     measurements = (*scores.measurements, *_mask_measurements(masks, results, limit))
     notes = (*boxes.notes, *_unscored(bundle.spec, category_ids, masks), *scores.notes)
-    return _report(bundle, boxes, predictor.settings, measurements, notes)
+    report = _report(bundle, boxes, predictor.settings, measurements, notes)
+    if per_image_path is None:
+        return report
+    kept = save_per_image(per_image_path, matched(boxes.coco_ground_truth(), masks, results, max_detections=limit))
+    return report.model_copy(update={"per_image": kept})
 
 
 def evaluation_settings(

@@ -1,13 +1,18 @@
 """The gate: a candidate's report against a baseline's, under a policy."""
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Any
 
 from edgewright.pipeline.comparability import check_comparable
+from edgewright.pipeline.differences import Differences, described, doubt, resampled_differences
+from edgewright.pipeline.per_image import PerImage
 from edgewright.pipeline.policy import Policy
 from edgewright.pipeline.report.numbers import shown
 from edgewright.pipeline.report.schema import Measurement, Report, utc_now
+from edgewright.pipeline.statistics import Difference, Judgement, judge
 from edgewright.pipeline.verdict import Finding, Status, Verdict
 from edgewright.runtime.errors import DataError, UsageError
 from edgewright.runtime.plugins import suggestion
@@ -36,23 +41,43 @@ _RULES: Mapping[str, _Rule] = {
 }
 
 
-def gate(candidate: Report, baseline: Report | None, policy: Policy) -> Verdict:
+@dataclass(frozen=True)
+class _Family:
+    """The metrics that the policy limits by one name or pattern of a section."""
+
+    section: str
+    limit: float
+    metrics: tuple[str, ...]
+
+
+def gate(
+    candidate: Report,
+    baseline: Report | None,
+    policy: Policy,
+    *,
+    per_image: tuple[PerImage | None, PerImage | None] = (None, None),
+) -> Verdict:
     """The verdict on `candidate`; a baseline is needed only by the policy's relative rules.
 
-    DataError for reports without measurements or that cannot be compared, UsageError for a rule that does not fit its
-    metric or has no baseline. A metric that is missing, or is not a number, never passes.
+    With the results of candidate and baseline `per_image`, drops of accuracy are judged by their intervals, else by the two
+    values. DataError for reports without measurements or that cannot be compared, UsageError for a rule that does not fit
+    its metric or has no baseline. A metric that is missing, or is not a number, never passes.
     """
     notes = _check(candidate, baseline, policy)
+    families = [
+        family for section in _RULES for family in _families(section, getattr(policy, section), candidate, baseline)
+    ]
+    differences = _differences(families, candidate, baseline, policy, per_image)
     findings = tuple(
-        _judge(section, metric, limit, candidate, baseline)
-        for section in _RULES
-        for metric, limit in _limits(getattr(policy, section), candidate, baseline)
+        _judge(family, metric, (candidate, baseline), differences.get(number, metric), policy)
+        for number, family in enumerate(families)
+        for metric in family.metrics
     )
     return Verdict(
-        passed=all(finding.status == "pass" for finding in findings),
+        passed=not any(finding.blocks for finding in findings),
         headline=_headline(findings),
         findings=findings,
-        notes=notes,
+        notes=(*_doubts(findings, policy), *notes, *differences.notes),
         candidate=candidate.bundle,
         baseline=baseline.bundle if baseline else None,
         data=candidate.data,
@@ -73,28 +98,56 @@ def _check(candidate: Report, baseline: Report | None, policy: Policy) -> tuple[
     return check_comparable(candidate, baseline, policy) if baseline else ()
 
 
-def _limits(section: Mapping[str, float], *reports: Report | None) -> Iterator[tuple[str, float]]:
-    """Metric and limit of a section, patterns expanded to the measured names; one that matches none stays as it is."""
+def _families(section: str, limits: Mapping[str, float], *reports: Report | None) -> Iterator[_Family]:
+    """The limits of a section, patterns expanded to the measured names; one that matches none stays as it is."""
     measured = dict.fromkeys(m.name for report in reports if report for m in report.measurements)
-    for pattern, limit in section.items():
+    for pattern, limit in limits.items():
         matching = [pattern] if pattern in measured else [name for name in measured if fnmatchcase(name, pattern)]
-        yield from ((name, limit) for name in matching or [pattern] if name == pattern or name not in section)
+        names = [name for name in matching or [pattern] if name == pattern or name not in limits]
+        yield _Family(section, limit, tuple(names))
 
 
-def _judge(section: str, metric: str, limit: float, candidate: Report, baseline: Report | None) -> Finding:
-    rule = _RULES[section]
+def _differences(
+    families: Sequence[_Family],
+    candidate: Report,
+    baseline: Report | None,
+    policy: Policy,
+    per_image: tuple[PerImage | None, PerImage | None],
+) -> Differences:
+    """What the images say of the metrics that may be better when higher and are compared; those of speed are not of images."""
+    if baseline is None:
+        return Differences()
+    accuracy = {
+        m.name
+        for m in candidate.measurements
+        if m.higher_is_better and m.unit == "fraction" and baseline.measurement(m.name)
+    }
+    names = [
+        [name for name in family.metrics if _RULES[family.section].needs_baseline and name in accuracy]
+        for family in families
+    ]
+    return resampled_differences(names, (candidate, per_image[0]), (baseline, per_image[1]), policy)
+
+
+def _judge(
+    family: _Family, metric: str, reports: tuple[Report, Report | None], difference: Difference | None, policy: Policy
+) -> Finding:
+    rule, (candidate, baseline) = _RULES[family.section], reports
     ours = candidate.measurement(metric)
     theirs = baseline.measurement(metric) if baseline else None
     known = ours or theirs
-    _check_kind(section, ours, theirs)
-    bound = _bound(rule, limit, theirs)
+    _check_kind(family.section, ours, theirs)
+    bound = _bound(rule, family.limit, theirs)
     status: Status = "missing"
     sentence = _missing(metric, candidate, baseline)
+    judgement = _judgement(difference, theirs, bound)
     if ours and bound is not None:
-        status = "pass" if _holds(ours, bound) else "fail"
-        sentence = _sentence(rule, limit, bound, ours, theirs)
+        status = judgement.outcome if judgement else "pass" if _holds(ours, bound) else "fail"
+        sentence = _sentence(rule, family.limit, bound, ours, theirs, difference if judgement else None)
+    if judgement and difference and ours and status == "undecided":
+        sentence = f"{sentence}; {doubt(judgement, difference, ours.unit)}"
     return Finding(
-        rule=section,
+        rule=family.section,
         metric=metric,
         status=status,
         sentence=sentence,
@@ -102,9 +155,36 @@ def _judge(section: str, metric: str, limit: float, candidate: Report, baseline:
         higher_is_better=known.higher_is_better if known else None,
         candidate=ours.value if ours else None,
         baseline=theirs.value if theirs else None,
-        limit=limit,
+        limit=family.limit,
         bound=bound,
+        blocks=_blocks(status, ours, theirs, policy),
+        **_evidence(difference, judgement),
     )
+
+
+def _judgement(difference: Difference | None, baseline: Measurement | None, bound: float | None) -> Judgement | None:
+    """A limit that wants an improvement is no margin for a drop: values are compared with it."""
+    if difference is None or baseline is None or bound is None or bound > baseline.value:
+        return None
+    return judge(difference, baseline.value - bound)
+
+
+def _blocks(status: Status, ours: Measurement | None, theirs: Measurement | None, policy: Policy) -> bool:
+    """Improvements never fail, not even those that may be chance."""
+    if status != "undecided":
+        return status != "pass"
+    improved = ours is not None and theirs is not None and ours.value >= theirs.value
+    return policy.when_undecided == "fail" and not improved
+
+
+def _evidence(difference: Difference | None, judgement: Judgement | None) -> dict[str, Any]:
+    if difference is None or judgement is None or not all(map(math.isfinite, difference.interval)):
+        return {}
+    return {
+        "interval": difference.interval,
+        "smallest_drop": judgement.smallest_drop,
+        "images_needed": judgement.images_needed,
+    }
 
 
 def _bound(rule: _Rule, limit: float, baseline: Measurement | None) -> float | None:
@@ -139,18 +219,35 @@ def _kind(measured: Measurement) -> str:
     return f"'{measured.unit}', {'higher' if measured.higher_is_better else 'lower'} is better,"
 
 
-def _headline(findings: tuple[Finding, ...]) -> str:
-    bad = [finding for finding in findings if finding.status != "pass"]
-    if not bad:
-        return f"PASSED: {len(findings)} of {len(findings)} limits hold"
-    others = f" (and {len(bad) - 1} more of {len(findings)} limits)" if len(bad) > 1 else ""
-    return f"FAILED: {bad[0].sentence}{others}"
+def _headline(findings: Sequence[Finding]) -> str:
+    bad = [finding for finding in findings if finding.blocks]
+    if bad:
+        others = f" (and {len(bad) - 1} more of {len(findings)} limits)" if len(bad) > 1 else ""
+        return f"FAILED: {bad[0].sentence}{others}"
+    holding = sum(finding.status == "pass" for finding in findings)
+    undecided = f", {len(findings) - holding} undecided" if holding < len(findings) else ""
+    return f"PASSED: {holding} of {len(findings)} limits hold{undecided}"
 
 
-def _sentence(rule: _Rule, limit: float, bound: float, ours: Measurement, theirs: Measurement | None) -> str:
+def _doubts(findings: Sequence[Finding], policy: Policy) -> Iterator[str]:
+    """A warning for every limit in doubt that does not fail."""
+    if policy.when_undecided != "pass":
+        yield from (f"warning: {finding.sentence}" for finding in findings if finding.status == "undecided")
+
+
+def _sentence(
+    rule: _Rule,
+    limit: float,
+    bound: float,
+    ours: Measurement,
+    theirs: Measurement | None,
+    difference: Difference | None,
+) -> str:
     parts = [f"{ours.name} {shown(ours.value, ours.unit, apart_from=bound)}"]
     if rule.needs_baseline and theirs:
         parts.append(f"baseline {shown(theirs.value, theirs.unit, apart_from=ours.value)}")
+    if difference is not None:
+        parts.append(described(difference, ours.unit))
     if rule.higher_is_better is not None:
         return ", ".join((*parts, f"{rule.words} {limit:g}{'' if ours.unit == 'fraction' else f' {ours.unit}'}"))
     if theirs and theirs.value:

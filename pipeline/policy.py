@@ -2,7 +2,7 @@
 
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -32,7 +32,9 @@ class Policy(Strict):
 
     `floors` and `allowed_drop` are for metrics that are better when higher, `budgets` and `allowed_rise` for those that
     are better when lower, all in the metric's unit. `allowed_ratio` is candidate / baseline: the most where lower is
-    better, the least where higher is better. `compare_across` names what may differ between the two sides.
+    better, the least where higher is better. `compare_across` names what may differ between the two sides. `confidence` is
+    that of the intervals of differences, which `resamples` random choices of the images give, and `when_undecided` says what
+    to do with a limit on which the images leave doubt.
     """
 
     floors: dict[str, Number] = {}
@@ -41,6 +43,10 @@ class Policy(Strict):
     allowed_rise: dict[str, NotNegative] = {}
     allowed_ratio: dict[str, Ratio] = {}
     compare_across: tuple[str, ...] = ()
+    confidence: Annotated[Number, Field(ge=0.5, lt=1)] = 0.95
+    # Fewer leave the ends of a 95 % interval to a handful of resamples.
+    resamples: Annotated[int, Field(ge=100, le=1_000_000)] = 1000
+    when_undecided: Literal["fail", "warn", "pass"] = "warn"
 
     @property
     def is_relative(self) -> bool:

@@ -10,11 +10,17 @@ from edgewright.runtime.spec import Strict
 
 FORMAT = 1
 
-Status = Literal["pass", "fail", "missing"]
+# "undecided": the images are too few to say whether the limit holds.
+Status = Literal["pass", "fail", "missing", "undecided"]
 
 
 class Finding(Strict):
-    """One rule on one metric; `limit` is the policy's number, `bound` what it means for the candidate's value."""
+    """One rule on one metric; `limit` is the policy's number, `bound` what it means for the candidate's value.
+
+    `blocks` says whether it fails the verdict. Where the difference was resampled: `interval` holds candidate minus
+    baseline, `smallest_drop` is the true drop that fails in 8 of 10 cases on such images, and about `images_needed` of them
+    pass a candidate as good as the baseline in 8 of 10 cases; None when no number would.
+    """
 
     rule: str
     metric: str
@@ -26,6 +32,10 @@ class Finding(Strict):
     baseline: float | None
     limit: float
     bound: float | None
+    blocks: bool
+    interval: tuple[float, float] | None = None
+    smallest_drop: float | None = None
+    images_needed: int | None = None
 
 
 class Verdict(Strict):

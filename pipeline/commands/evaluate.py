@@ -69,6 +69,7 @@ def command(
             threads=threads,
             postprocess=evaluation_settings(loaded.spec.postprocess, conf=conf, iou=iou, max_detections=max_det),
             detections_path=detections_path,
+            per_image_path=None if json_path is None else f"{json_path}.npz",
         )
         if file is not None:
             write_json(file, report.model_dump(mode="json"))

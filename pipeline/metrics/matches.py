@@ -1,7 +1,7 @@
 """Detections matched to objects once, as COCO does; AP of any choice of the images follows from it in milliseconds."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,25 @@ class Matches:
     object_category: npt.NDArray[np.int32]
     object_image: npt.NDArray[np.int32]
     object_areas: npt.NDArray[np.uint8]
+
+    def of_images(self, images: Ints) -> "Matches":
+        """Those of some images only; `images` are indices in rising order, and image i becomes the i-th of them."""
+        number = np.full(len(self.image_ids), -1, np.int32)
+        number[images] = np.arange(len(images))
+        found, objects = number[self.image] >= 0, number[self.object_image] >= 0
+        return replace(
+            self,
+            image_ids=self.image_ids[images],
+            category=self.category[found],
+            image=number[self.image[found]],
+            rank=self.rank[found],
+            score=self.score[found],
+            hit=self.hit[:, found],
+            ignored=self.ignored[:, found],
+            object_category=self.object_category[objects],
+            object_image=number[self.object_image[objects]],
+            object_areas=self.object_areas[objects],
+        )
 
 
 def match_boxes(truth: dict[str, Any], results: Sequence[Any], *, max_detections: int = 100) -> Matches:

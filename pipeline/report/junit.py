@@ -9,9 +9,9 @@ _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
 def verdict_junit(verdict: Verdict) -> bytes:
-    """The XML document; failures carry the finding's sentence."""
+    """The XML document; failures carry the finding's sentence, and so do undecided limits, which count as skipped."""
     from junitparser import JUnitXml, TestCase, TestSuite
-    from junitparser.junitparser import Failure
+    from junitparser.junitparser import Failure, Skipped
 
     suite = TestSuite("edgewright gate")
     suite.timestamp = verdict.created.partition("+")[0]  # the schema wants no time zone
@@ -21,7 +21,8 @@ def verdict_junit(verdict: Verdict) -> bytes:
     for finding in verdict.findings:
         case = TestCase(_clean(f"{finding.rule} {finding.metric}"), _clean(f"gate.{verdict.candidate.name}"), 0.0)
         if finding.status != "pass":
-            case.result = [Failure(_clean(finding.sentence), finding.status)]
+            kind = Failure if finding.blocks else Skipped
+            case.result = [kind(_clean(finding.sentence), finding.status)]
         suite.add_testcase(case)
     document = JUnitXml("edgewright gate")
     document.add_testsuite(suite)

@@ -11,6 +11,13 @@ def shown(value: float, unit: str, *, apart_from: float | None = None) -> str:
     return text if unit in ("fraction", "count", "") else f"{text} {unit}"
 
 
+def signed(difference: float, unit: str) -> str:
+    """A difference with its sign and unit; 0 where there is none."""
+    if difference == 0:
+        return "0"
+    return ("+" if difference > 0 else "−") + shown(abs(difference), unit, apart_from=0.0)
+
+
 def _digits(value: float, unit: str, digits: int) -> str:
     if unit == "fraction":
         return f"{value:.{digits}f}"

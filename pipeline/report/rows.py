@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from edgewright.pipeline.report.numbers import shown
+from edgewright.pipeline.report.numbers import shown, signed
 from edgewright.pipeline.verdict import Finding, Verdict
 
 _DASH = "–"
@@ -10,7 +10,7 @@ _DASH = "–"
 
 @dataclass(frozen=True)
 class Row:
-    """One finding in words; `status` is "pass", "fail" or "missing"."""
+    """One finding in words; `status` is "pass", "fail", "missing" or "undecided"."""
 
     status: str
     metric: str
@@ -21,7 +21,7 @@ class Row:
 
 
 def failed_rows(verdict: Verdict) -> list[Row]:
-    """The limits that do not hold, in the policy's order."""
+    """The limits that do not hold, or may not, in the policy's order."""
     return [_row(finding) for finding in verdict.findings if finding.status != "pass"]
 
 
@@ -56,17 +56,17 @@ def _value(value: float | None, unit: str, *, apart_from: float | None) -> str:
 
 
 def _change(finding: Finding) -> str:
-    """The signed difference, and in percent where that says more: of a fraction it would be a percentage of a percentage."""
+    """The signed difference, and its interval, or in percent where that says more: not of a fraction."""
     if finding.candidate is None or finding.baseline is None:
         return _DASH
     difference = finding.candidate - finding.baseline
-    if difference == 0:
-        return "0"
-    sign = "+" if difference > 0 else "−"
-    absolute = sign + shown(abs(difference), finding.unit, apart_from=0.0)
-    if finding.unit == "fraction" or finding.baseline == 0:
+    absolute = signed(difference, finding.unit)
+    if finding.interval is not None:
+        low, high = (signed(bound, finding.unit) for bound in finding.interval)
+        return f"{absolute} ({low} to {high})"
+    if finding.unit == "fraction" or finding.baseline == 0 or difference == 0:
         return absolute
-    return f"{absolute} ({sign}{abs(difference / finding.baseline):.1%})"
+    return f"{absolute} ({absolute[0]}{abs(difference / finding.baseline):.1%})"
 
 
 def _limit(finding: Finding) -> str:

@@ -45,11 +45,19 @@ class DataIdentity(Strict):
     images: int
 
 
+class PerImageFile(Strict):
+    """The file with the results image by image: its name, beside the report, and its digest."""
+
+    file: str
+    sha256: str
+
+
 class Report(Strict):
     """Measurements with all that produced them.
 
     `settings` are by verb ("evaluate", "benchmark"). `device` is what must agree before two reports may be compared;
-    `software` and `state` explain a difference but do not forbid the comparison.
+    `software` and `state` explain a difference but do not forbid the comparison. `per_image` is None when no results were
+    kept image by image.
     """
 
     format: Annotated[int, Field(ge=1)] = FORMAT
@@ -60,6 +68,7 @@ class Report(Strict):
     software: dict[str, str] = Field(default_factory=dict)
     state: dict[str, JsonValue] = Field(default_factory=dict)
     measurements: tuple[Measurement, ...]
+    per_image: PerImageFile | None = None
     notes: tuple[str, ...] = ()
     created: str
 
@@ -115,6 +124,8 @@ def _merge_two(a: Report, b: Report) -> Report:
             raise _conflict(f"bundle.{field}", one, other)
     if a.data and b.data and a.data.digest != b.data.digest:
         raise _conflict("data.digest", a.data.digest, b.data.digest)
+    if a.per_image and b.per_image and a.per_image.sha256 != b.per_image.sha256:
+        raise _conflict("per_image.sha256", a.per_image.sha256, b.per_image.sha256)
     of_a, of_b = ({m.name: m for m in report.measurements} for report in (a, b))
     return Report(
         bundle=a.bundle,
@@ -124,6 +135,7 @@ def _merge_two(a: Report, b: Report) -> Report:
         software={**a.software, **b.software},
         state={**a.state, **b.state},
         measurements=tuple(_union("measurements", of_a, of_b).values()),
+        per_image=a.per_image or b.per_image,
         notes=tuple(dict.fromkeys((*a.notes, *b.notes, *_software_notes(a.software, b.software)))),
         created=max(a.created, b.created),
     )

@@ -70,6 +70,16 @@ def test_a_subset_of_the_names_has_the_values_of_all(scene: tuple[Truth, list[Co
     assert some == {name: every[name] for name in ("AP50", "AP-small", "AR10") if name in every}
 
 
+@given(scenes(), st.data())
+def test_matches_of_some_images_score_as_those_images_alone(
+    scene: tuple[Truth, list[CocoResult]], data: st.DataObject
+) -> None:
+    matches = match_boxes(*scene)
+    chosen = data.draw(st.lists(st.booleans(), min_size=len(matches.image_ids), max_size=len(matches.image_ids)))
+    some = matches.of_images(np.flatnonzero(chosen))
+    assert values(MatchedScores(some)) == pytest.approx(values(MatchedScores(matches), chosen), abs=1e-12)
+
+
 def test_support_counts_the_images_that_a_value_rests_on() -> None:
     truth, results = one_object()
     truth["images"] += [{"id": 2}, {"id": 5}]
