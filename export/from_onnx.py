@@ -33,7 +33,13 @@ def import_onnx(request: ExportRequest, output: Path, *, replace: bool = False) 
     )
     image = None if request.image is None else read_image(Path(request.image))
     return write_bundle(
-        output, graph.model.SerializeToString(), spec, origin, complexity=complexity(graph.model), image=image, replace=replace
+        output,
+        graph.model.SerializeToString(),
+        spec,
+        origin,
+        complexity=complexity(graph.model),
+        image=image,
+        replace=replace,
     )
 
 
