@@ -17,7 +17,8 @@ from edgewright.runtime.errors import SinkError
 from edgewright.runtime.loop import RunStatistics
 from edgewright.runtime.predictor import Predictor, open_predictor
 
-_FILM_SEED = 2
+# A bright belt with about twenty parts in view.
+_FILM_SEED = 10
 _MISTAKE = "mistake"
 
 Tell = Callable[[Outcome], None]
@@ -74,13 +75,13 @@ def film(bundle: Bundle, folder: Path, *, backend: str, frames: int) -> Film:
 
 
 def _save_picture(predictor: Predictor, path: Path) -> None:
-    """What was found (left) beside what is there (right), on one scene."""
+    """What was found (left) beside what is there (right), on one frame of the film."""
     from edgewright.runtime.atomic import atomic_file
-    from edgewright.runtime.conveyor import render_scene
+    from edgewright.runtime.conveyor import render
     from edgewright.runtime.draw import annotate
     from edgewright.runtime.results import Detections
 
-    scene = render_scene(_FILM_SEED, 0)
+    scene = render(_FILM_SEED, 0)
     truth = Detections(scene.boxes_xyxy, np.ones(len(scene.class_ids), np.float32), scene.class_ids)
     pictures = [annotate(scene.image, result, predictor.spec.labels) for result in (predictor(scene.image), truth)]
     with atomic_file(path) as temporary:

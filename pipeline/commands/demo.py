@@ -67,7 +67,7 @@ def command(output: str, frames: int) -> int:
         (folder / "reports", "reports, as JSON"),
         (folder / "verdicts", "verdicts, as JSON, JUnit XML and Markdown"),
         (made.video, "the film with its detections"),
-        (made.picture, "a scene: found (left), true (right)"),
+        (made.picture, "its first frame: found (left), true (right)"),
         (made.log, "one line of JSON per frame"),
     ):
         say(f"   {path}: {what}")
