@@ -135,6 +135,7 @@ def _evaluate(recipe: Recipe, bundle: Bundle, folder: Path, backend: str, engine
     from edgewright.pipeline.evaluate import evaluate, evaluation_settings
 
     path = folder / _REPORTS / f"evaluate-{backend}.json"
+    per_image = path.with_name(f"{path.name}.npz")
     dataset = open_dataset(str(recipe.data))
     settings = evaluation_settings(
         bundle.spec.postprocess, conf=recipe.eval_conf_threshold, max_detections=recipe.eval_max_detections
@@ -142,12 +143,18 @@ def _evaluate(recipe: Recipe, bundle: Bundle, folder: Path, backend: str, engine
 
     def action() -> None:
         report = evaluate(
-            bundle, dataset, backend=backend, precision=recipe.precision, threads=recipe.threads, postprocess=settings
+            bundle,
+            dataset,
+            backend=backend,
+            precision=recipe.precision,
+            threads=recipe.threads,
+            postprocess=settings,
+            per_image_path=per_image,
         )
         write_json(path, report.model_dump(mode="json"))
 
     inputs = {**engine, "data": dataset.digest, "settings": settings.model_dump(mode="json")}
-    tell(run_stage(folder / _STAGES, f"evaluate-{backend}", inputs, [path], action))
+    tell(run_stage(folder / _STAGES, f"evaluate-{backend}", inputs, [path, per_image], action))
     return path
 
 
@@ -174,13 +181,15 @@ def _benchmark(recipe: Recipe, bundle: Bundle, folder: Path, backend: str, engin
 
 def _judge(recipe: Recipe, folder: Path, backend: str, report: Report, tell: Tell) -> Verdict:
     from edgewright.pipeline.gate import gate
+    from edgewright.pipeline.per_image import read_side
     from edgewright.pipeline.policy import load_policy
     from edgewright.pipeline.report.junit import verdict_junit
     from edgewright.pipeline.report.pages import verdict_markdown
     from edgewright.runtime.atomic import atomic_file
 
-    baseline = None if recipe.baseline is None else load_report(recipe.baseline)
-    verdict = gate(report, baseline, load_policy(str(recipe.policy)))
+    baseline, theirs = read_side([recipe.baseline]) if recipe.baseline is not None else (None, None)
+    _, ours = read_side([folder / _REPORTS / f"{backend}.json"])
+    verdict = gate(report, baseline, load_policy(str(recipe.policy)), per_image=(ours, theirs))
     stem = folder / "verdicts" / backend
     write_json(stem.with_suffix(".json"), verdict.model_dump(mode="json"))
     for suffix, content in ((".xml", verdict_junit(verdict)), (".md", verdict_markdown(verdict).encode())):

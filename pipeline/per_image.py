@@ -1,5 +1,6 @@
 """What became of every detection of every image, in a file beside the report; the gate resamples it."""
 
+import logging
 import zipfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -11,11 +12,13 @@ import numpy.typing as npt
 
 from edgewright.pipeline.metrics.matched_scores import MatchedScores
 from edgewright.pipeline.metrics.matches import Matches, match_boxes, match_masks
-from edgewright.pipeline.report.schema import PerImageFile
+from edgewright.pipeline.report.schema import PerImageFile, Report, load_report, merge
 from edgewright.pipeline.statistics import Ints
 from edgewright.runtime.atomic import atomic_file
 from edgewright.runtime.bundle import file_sha256
 from edgewright.runtime.errors import DataError
+
+log = logging.getLogger(__name__)
 
 _FORMAT = 1
 
@@ -46,6 +49,23 @@ def matched(
     if masks is None:
         return PerImage(boxes)
     return PerImage({**boxes, "mask-": match_masks(masks, results, max_detections=max_detections)})
+
+
+def read_side(paths: Sequence[str | Path]) -> tuple[Report, PerImage | None]:
+    """One side of a gate: its reports merged, and the results image by image that one of them refers to.
+
+    A file of results that is not beside its report is warned of; DataError when it is not the report's.
+    """
+    reports = [load_report(path) for path in paths]
+    found = None
+    for path, report in zip(paths, reports, strict=True):
+        if report.per_image is not None and found is None:
+            found = load_per_image(path, report.per_image)
+            if found is None:
+                log.warning(
+                    "%s: %s is not beside it; copy it there to judge drops by intervals", path, report.per_image.file
+                )
+    return merge(reports), found
 
 
 def save_per_image(path: Path | str, results: PerImage) -> PerImageFile:

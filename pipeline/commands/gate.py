@@ -1,16 +1,10 @@
 """`edgewright gate`: may this candidate ship?"""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from edgewright.pipeline.commands._options import json_option
-
-if TYPE_CHECKING:
-    from edgewright.pipeline.per_image import PerImage
-    from edgewright.pipeline.report.schema import Report
 
 
 class _SeveralBaselines(click.Command):
@@ -66,14 +60,15 @@ def command(
     """
     from edgewright.pipeline.console import result_console, write_json
     from edgewright.pipeline.gate import gate
+    from edgewright.pipeline.per_image import read_side
     from edgewright.pipeline.policy import load_policy
     from edgewright.pipeline.report.junit import verdict_junit
     from edgewright.pipeline.report.pages import verdict_html, verdict_markdown
     from edgewright.pipeline.report.text import print_verdict
 
     rules = load_policy(policy)
-    candidate, ours = _read(candidates)
-    baseline, theirs = _read(baselines) if baselines else (None, None)
+    candidate, ours = read_side(candidates)
+    baseline, theirs = read_side(baselines) if baselines else (None, None)
     verdict = gate(candidate, baseline, rules, per_image=(ours, theirs))
     if junit is not None:
         _write(junit, verdict_junit(verdict))
@@ -85,24 +80,6 @@ def command(
         write_json(Path(json_path), verdict.model_dump(mode="json"))
     print_verdict(verdict, result_console())
     return 0 if verdict.passed else 1
-
-
-def _read(paths: Sequence[str]) -> "tuple[Report, PerImage | None]":
-    """The reports merged, and the results image by image that one of them refers to."""
-    from edgewright.pipeline.console import console
-    from edgewright.pipeline.per_image import load_per_image
-    from edgewright.pipeline.report.schema import load_report, merge
-
-    reports = [load_report(path) for path in paths]
-    merged = merge(reports)
-    found = None
-    for path, report in zip(paths, reports, strict=True):
-        if report.per_image is not None and found is None:
-            found = load_per_image(path, report.per_image)
-            if found is None:
-                missing = f"{path}: {report.per_image.file} is not beside it; copy it there to judge drops by intervals"
-                console().print(missing, markup=False, highlight=False, soft_wrap=True)
-    return merged, found
 
 
 def _write(path: str, content: bytes) -> None:

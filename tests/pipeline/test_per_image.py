@@ -268,15 +268,14 @@ def test_evaluate_writes_the_results_from_which_its_numbers_follow(evaluated: Pa
 
 
 def test_the_gate_reads_the_results_beside_the_report(
-    evaluated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    evaluated: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "policy.yaml").write_text("allowed_drop: {AP: 0.0}\nresamples: 100\n", encoding="utf-8")
     words = ("gate", str(evaluated), "--baseline", str(evaluated), "--policy", str(tmp_path / "policy.yaml"))
     assert call(*words) == 0
     evaluated.with_suffix(".json.npz").unlink()
-    capsys.readouterr()
     assert call(*words, "--json", str(tmp_path / "verdict.json")) == 0
-    assert "report.json.npz is not beside it" in capsys.readouterr().err
+    assert "report.json.npz is not beside it" in caplog.text
     verdict = json.loads((tmp_path / "verdict.json").read_text(encoding="utf-8"))
     assert any("neither report has results image by image" in note for note in verdict["notes"])
 
