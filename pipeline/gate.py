@@ -114,7 +114,7 @@ def _differences(
     policy: Policy,
     per_image: tuple[PerImage | None, PerImage | None],
 ) -> Differences:
-    """What the images say of the metrics that may be better when higher and are compared; those of speed are not of images."""
+    """What the images say of the accuracies that are compared with the baseline; speed is no matter of images."""
     if baseline is None:
         return Differences()
     accuracy = {

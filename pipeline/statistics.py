@@ -192,12 +192,13 @@ def _spread(resampled: Floats) -> float:
 def judge(difference: Difference, margin: float) -> Judgement:
     """Whether a drop beyond `margin` (not negative) is excluded: pass.
 
-    If it is not, the release fails when there surely is a drop at all, and it is undecided when there may be none.
+    If it is not, the release fails when there surely is a drop at all, and it is undecided when there may be none. What was
+    measured as an improvement never fails.
     """
     low, high = difference.interval
     # Sums and products of decimal fractions are off in the last bits.
     excluded = low >= -margin - 1e-9
-    outcome: Outcome = "pass" if excluded else "fail" if high < 0 else "undecided"
+    outcome: Outcome = "pass" if excluded else "fail" if max(high, difference.value) < 0 else "undecided"
     return Judgement(outcome, _smallest_drop(difference, margin), _images_needed(difference, margin))
 
 

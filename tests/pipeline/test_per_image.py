@@ -298,3 +298,20 @@ def test_evaluating_as_a_library_writes_nothing_unless_asked(tmp_path: Path, bun
     before = sorted(tmp_path.iterdir())
     assert evaluate(bundle, open_dataset(data)).per_image is None
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_real_photographs_give_the_numbers_of_the_report(assets: Path, tmp_path: Path) -> None:
+    """Those are pycocotools', as the tests of `evaluate` hold; the labels have crowds and every size."""
+    from edgewright.export.from_onnx import import_onnx
+    from edgewright.export.request import ExportRequest
+
+    request = ExportRequest(source=str(assets / "models" / "yolox_nano.onnx"), family="yolox", labels="coco80")
+    folder = assets / "data" / "coco_tiny"
+    data = open_dataset(f"coco:{folder / 'val2017'}:{folder / 'annotations' / 'instances_val2017.json'}").first(24)
+    report = evaluate(import_onnx(request, tmp_path / "bundle"), data, per_image_path=tmp_path / "report.npz")
+    assert report.per_image is not None
+    results = load_per_image(tmp_path / "report.json", report.per_image)
+    assert results is not None
+    scores = results.scores({m.name for m in report.measurements})
+    values = dict(zip(scores.names, scores.values(np.ones(24, np.int64)).tolist(), strict=True))
+    assert values == pytest.approx({m.name: m.value for m in report.measurements}, abs=1e-6)
