@@ -6,11 +6,11 @@ from types import ModuleType
 from edgewright.export.bundling import Origin, read_image, write_bundle
 from edgewright.export.complexity import complexity
 from edgewright.export.families import Imported, load_family
-from edgewright.export.graph_editor import GraphEditor, opset_of, read_onnx
+from edgewright.export.graph_editor import GraphEditor, onnx_sha256, opset_of, read_onnx
 from edgewright.export.model_spec import model_spec, requested_labels
 from edgewright.export.request import DESCRIPTION_KEYS, ExportRequest
 from edgewright.runtime import plugins
-from edgewright.runtime.bundle import Bundle, file_sha256
+from edgewright.runtime.bundle import Bundle
 from edgewright.runtime.errors import UsageError
 
 
@@ -26,7 +26,7 @@ def import_onnx(request: ExportRequest, output: Path, *, replace: bool = False) 
     spec = model_spec(request, imported, labels, inputs=graph.inputs, outputs=graph.outputs)
     origin = Origin(
         source=path.name,
-        source_sha256=file_sha256(path),
+        source_sha256=onnx_sha256(path),
         family=family.__name__.rsplit(".", 1)[-1],
         exporter="onnx import",
         opset=opset_of(model),

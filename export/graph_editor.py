@@ -1,5 +1,6 @@
 """Append a decoding tail to an ONNX graph, so that its outputs follow a head."""
 
+import hashlib
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper, shape_inference, version_converter
 
+from edgewright.runtime.bundle import file_sha256
 from edgewright.runtime.errors import ExportError
 from edgewright.runtime.spec import DType, TensorSpec
 
@@ -153,8 +155,16 @@ class GraphEditor:
         for name, (_, shape) in outputs.items():
             kind = TensorProto.INT32 if name in integer else TensorProto.FLOAT
             graph.output.append(helper.make_tensor_value_info(name, kind, shape))
+        # Inferred shapes may belong to tensors that had these names before.
+        del graph.value_info[:]
         self._drop_unused()
-        onnx.checker.check_model(self.model)
+        try:
+            onnx.checker.check_model(self.model)
+        except onnx.checker.ValidationError as err:
+            reason = str(err).strip().splitlines()[0][:200]
+            raise ExportError(
+                f"{self.source}: its outputs cannot be replaced ({reason}); export the network again"
+            ) from err
         self._refresh()
 
     def _rename(self, tensors: dict[str, str]) -> None:
@@ -173,11 +183,7 @@ class GraphEditor:
             self._substitute(f"edgewright/becomes_{name}", name)
 
     def _substitute(self, old: str, new: str) -> None:
-        for node in self.model.graph.node:
-            for names in (node.input, node.output):
-                for index, name in enumerate(names):
-                    if name == old:
-                        names[index] = new
+        _substitute(self.model.graph, old, new)
         for tensor in self.model.graph.initializer:
             if tensor.name == old:
                 tensor.name = new
@@ -215,3 +221,32 @@ def _captured(node: onnx.NodeProto) -> set[str]:
                 names.update(_captured(inner))
             names.update(value.name for value in graph.output)
     return names
+
+
+def _substitute(graph: onnx.GraphProto, old: str, new: str) -> None:
+    """Call a tensor `new` in all nodes, and in the subgraphs (If, Loop) that read it and do not define it anew."""
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for index, name in enumerate(names):
+                if name == old:
+                    names[index] = new
+        for attribute in node.attribute:
+            for inner in [attribute.g, *attribute.graphs]:
+                defined = {value.name for value in [*inner.input, *inner.initializer]}
+                if old not in defined and not any(old in n.output for n in inner.node):
+                    _substitute(inner, old, new)
+                    for value in inner.output:
+                        if value.name == old:
+                            value.name = new
+
+
+def onnx_sha256(path: Path) -> str:
+    """The digest of an ONNX file and of every file with external data that it names."""
+    model = onnx.load(str(path), load_external_data=False)
+    entries = (entry for tensor in model.graph.initializer for entry in tensor.external_data if entry.key == "location")
+    locations = sorted({entry.value for entry in entries})
+    digest = file_sha256(path)
+    if not locations:
+        return digest
+    parts = [digest, *(f"{name} {file_sha256(path.parent / name)}" for name in locations)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from edgewright.export.families import Imported
 from edgewright.export.labels import LabelSet, load_labels
 from edgewright.export.request import POSTPROCESS_KEYS, PREPROCESS_KEYS, ExportRequest
+from edgewright.runtime.bundle import first_problem
 from edgewright.runtime.errors import ExportError, UsageError
 from edgewright.runtime.spec import ModelSpec, PostprocessSpec, PreprocessSpec, TensorSpec
 
@@ -25,8 +28,10 @@ def model_spec(
         postprocess = PostprocessSpec.model_validate(
             {**imported.postprocess.model_dump(), **request.given(*POSTPROCESS_KEYS)}
         )
-    except ValueError as err:
-        raise UsageError(f"pre- or post-processing does not fit: {err}") from err
+    except ValidationError as err:
+        raise UsageError(
+            f"pre- or post-processing does not fit: {first_problem(err)}; see --scale, --mean and --std"
+        ) from err
     wanted, got = preprocess.tensor_shape, inputs[0].shape
     if wanted != got:
         raise ExportError(

@@ -3,11 +3,13 @@
 import inspect
 from dataclasses import dataclass
 
+from edgewright.export.families import ALIASES
 from edgewright.runtime import plugins
 from edgewright.runtime.errors import EdgeError
 
+_FAMILIES = "edgewright.export.families"
 _PACKAGES = {
-    "families": "edgewright.export.families",
+    "families": _FAMILIES,
     "backends": "edgewright.runtime.backends",
     "heads": "edgewright.runtime.heads",
     "NMS variants": "edgewright.runtime.nms",
@@ -43,5 +45,7 @@ def _describe(package: str, name: str) -> Adapter:
         module = plugins.load(package, name)
     except (EdgeError, ImportError, OSError) as err:
         return Adapter(name, False, f"not available: {err}")
-    first_line = (inspect.getdoc(module) or "").split("\n", 1)[0]
-    return Adapter(name, True, first_line)
+    first_paragraph = " ".join((inspect.getdoc(module) or "").split("\n\n", 1)[0].split())
+    aliases = [alias for alias, family in ALIASES.items() if family == name] if package == _FAMILIES else []
+    also = f" Also called {', '.join(aliases)}." if aliases else ""
+    return Adapter(name, True, f"{first_paragraph}{also}")

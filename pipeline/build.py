@@ -1,5 +1,6 @@
 """The whole chain of a recipe: export, verify, evaluate, benchmark, gate."""
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
@@ -15,7 +16,7 @@ from edgewright.runtime.bundle import Bundle, file_sha256, load_bundle
 from edgewright.runtime.errors import ParityError, UsageError
 
 Tell = Callable[[Outcome], None]
-_BUNDLE, _REPORTS, _STAGES = "bundle", "reports", ".stages"
+_BUNDLE, _REPORTS, _STAGES, _VERDICTS = "bundle", "reports", ".stages", "verdicts"
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ def build(recipe: Recipe, folder: Path, *, tell: Tell = lambda outcome: None) ->
     `folder` receives bundle/, reports/<backend>.json and, with a policy, verdicts/<backend>.{json,md,xml}. Backends run one
     after the other; ParityError when a golden tensor differs.
     """
-    _check(recipe)
+    _check(recipe, folder)
+    _forget_results(folder)
     bundle = _export(recipe, folder, tell)
     measured = {backend: _measure(recipe, bundle, folder, backend, tell) for backend in recipe.backends}
     reports = {backend: report for backend, report in measured.items() if report is not None}
@@ -47,8 +49,10 @@ def build(recipe: Recipe, folder: Path, *, tell: Tell = lambda outcome: None) ->
     return Built(bundle, reports, verdicts)
 
 
-def _check(recipe: Recipe) -> None:
+def _check(recipe: Recipe, folder: Path) -> None:
     """Complain before the first long stage, not after it."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; give a folder for the results")
     from edgewright.pipeline.policy import load_policy
     from edgewright.runtime import plugins
 
@@ -73,24 +77,40 @@ def _check(recipe: Recipe) -> None:
         open_dataset(recipe.data)
 
 
+def _forget_results(folder: Path) -> None:
+    """Remove the verdicts and merged reports of an earlier build, lest they be taken for this one's when it fails."""
+    for path in [*(folder / _VERDICTS).glob("*.*"), *(folder / _REPORTS).glob("*.json")]:
+        if path.suffix in (".json", ".md", ".xml") and not path.name.startswith(("evaluate-", "benchmark-")):
+            path.unlink()
+
+
 def _export(recipe: Recipe, folder: Path, tell: Tell) -> Bundle:
     from edgewright.export.request import ExportRequest
     from edgewright.pipeline.exporting import export
 
     request = ExportRequest.model_validate(recipe.model_dump(include=set(ExportRequest.model_fields)))
-    if not Path(request.source).is_file():
+    if request.source.endswith(".onnx") and not Path(request.source).is_file():
         raise UsageError(f"the recipe's source {request.source} is no file; put it there, or name another")
     path = folder / _BUNDLE
     inputs: dict[str, Any] = {
         **request.model_dump(mode="json", exclude_none=True),
         "edgewright": metadata.version("edgewright"),
     }
-    for key in ("source", "labels", "image"):
+    for key in ("source", "labels", "image", "weights"):
         value = getattr(request, key)
         if value is not None and Path(value).is_file():
-            inputs[f"{key} content"] = file_sha256(Path(value))
+            inputs[f"{key} content"] = _content_digest(Path(value))
     tell(run_stage(folder / _STAGES, "export", inputs, [path], lambda: _discard(export(request, path, replace=True))))
     return load_bundle(path)
+
+
+def _content_digest(path: Path) -> str:
+    if path.suffix != ".onnx":
+        return file_sha256(path)
+    from edgewright.export.graph_editor import onnx_sha256, read_onnx
+
+    read_onnx(path)
+    return onnx_sha256(path)
 
 
 def _measure(recipe: Recipe, bundle: Bundle, folder: Path, backend: str, tell: Tell) -> Report | None:
@@ -190,7 +210,7 @@ def _judge(recipe: Recipe, folder: Path, backend: str, report: Report, tell: Tel
     baseline, theirs = read_side([recipe.baseline]) if recipe.baseline is not None else (None, None)
     _, ours = read_side([folder / _REPORTS / f"{backend}.json"])
     verdict = gate(report, baseline, load_policy(str(recipe.policy)), per_image=(ours, theirs))
-    stem = folder / "verdicts" / backend
+    stem = folder / _VERDICTS / backend
     write_json(stem.with_suffix(".json"), verdict.model_dump(mode="json"))
     for suffix, content in ((".xml", verdict_junit(verdict)), (".md", verdict_markdown(verdict).encode())):
         with atomic_file(stem.with_suffix(suffix)) as temporary:
@@ -200,8 +220,9 @@ def _judge(recipe: Recipe, folder: Path, backend: str, report: Report, tell: Tel
 
 
 def _engine_version(backend: str) -> str:
-    package = {"ort": "onnxruntime", "ov": "openvino"}.get(backend)
-    return metadata.version(package) if package else "unknown"
+    """The version of the module that runs, whatever the package is called that brought it (onnxruntime-gpu, ...)."""
+    module = {"ort": "onnxruntime", "ov": "openvino"}.get(backend)
+    return str(importlib.import_module(module).__version__) if module else "unknown"
 
 
 def _discard(value: object) -> None:

@@ -2,7 +2,10 @@
 
 import logging
 import os
+import signal
 import sys
+import threading
+from types import FrameType
 from typing import Any
 
 import click
@@ -57,8 +60,9 @@ def edgewright(debug: bool) -> None:
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run one verb and exit: 0 done, 1 gate or parity failed, 2 misuse, 3 device failed, 130 interrupted."""
+    """Run one verb and exit: 0 done, 1 gate or parity failed, 2 misuse, 3 device failed, 130 interrupted, 141 reader gone."""
     words = sys.argv[1:] if args is None else args
+    _clean_up_on_sigterm()
     try:
         status: Any = edgewright.main(args=words, prog_name="edgewright", standalone_mode=False)
     except EdgeError as err:
@@ -85,6 +89,16 @@ def main(args: list[str] | None = None) -> None:
         )
     else:
         sys.exit(status if isinstance(status, int) else 0)
+
+
+def _clean_up_on_sigterm() -> None:
+    """Let SIGTERM, as of a cancelled job, unwind the program, so that temporary files go away."""
+
+    def stop(number: int, _: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, stop)
 
 
 def _import_failure(err: ImportError) -> str:

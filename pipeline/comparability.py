@@ -29,7 +29,7 @@ def check_comparable(candidate: Report, baseline: Report, policy: Policy) -> tup
         raise DataError(
             f"the reports cannot be compared: {name} is {ours} in the candidate and {theirs} in the baseline"
             f"{f' (different too: {others})' if others else ''}; measure both alike, "
-            "or allow the difference by `compare_across` in the policy"
+            "or allow the difference by `compare_across` in the policy, as the built-in policy accuracy_anywhere does for engines"
         )
     allowed = [f"{name} differs, as the policy allows: candidate {a}, baseline {b}" for name, a, b in differences]
     return (*allowed, *_notes(candidate, baseline))

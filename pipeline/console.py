@@ -25,7 +25,12 @@ def result_console() -> "Console":
     """The result: a rich console on stdout, plain and wide enough when it is piped."""
     from rich.console import Console
 
-    return Console() if sys.stdout.isatty() else Console(width=120, color_system=None)
+    class Result(Console):
+        def on_broken_pipe(self) -> None:
+            # Rich would exit with 1, which means that a gate failed.
+            raise BrokenPipeError
+
+    return Result() if sys.stdout.isatty() else Result(width=120, color_system=None)
 
 
 def progress(items: Iterable[T], *, total: int | None, description: str) -> Iterator[T]:

@@ -47,7 +47,7 @@ def load_recipe(path: Path) -> Recipe:
         name: _resolved(file.parent, getattr(recipe, name)) for name in _PATHS if getattr(recipe, name) is not None
     }
     if recipe.data is not None:
-        changes["data"] = ":".join(_resolved(file.parent, part) for part in recipe.data.split(":"))
+        changes["data"] = _resolved_data(file.parent, recipe.data)
     return recipe.model_copy(update=changes)
 
 
@@ -100,6 +100,16 @@ def _folder() -> Path:
     return Path(configs.__file__).parent
 
 
+def _resolved_data(folder: Path, uri: str) -> str:
+    """The paths behind the word that says the kind of data; a seed and a count are no paths."""
+    kind, *parts = uri.split(":")
+    if not parts:
+        return _resolved(folder, uri)
+    return uri if kind == "synthetic" else ":".join([kind, *(_resolved(folder, part) for part in parts)])
+
+
 def _resolved(folder: Path, value: str) -> str:
+    """The file beside the recipe, if `value` is written like a file: a bare word is a built-in name."""
+    written_as_file = bool(Path(value).suffix) or "/" in value or (":" not in value and (folder / value).is_dir())
     beside = folder / value
-    return str(beside) if value and not Path(value).is_absolute() and beside.exists() else value
+    return str(beside) if written_as_file and not Path(value).is_absolute() and beside.exists() else value

@@ -29,13 +29,13 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(path: Path | str, *, replace: bool = False) -> Iterator[Path]:
+def atomic_folder(path: Path | str, *, replace: bool = False, marker: str = "manifest.json") -> Iterator[Path]:
     """A temporary folder beside `path` that becomes `path` when the block ends well, else it is removed.
 
-    An existing folder is replaced only with `replace`; UsageError otherwise.
+    An existing folder is replaced only with `replace`, and only if it is empty or holds `marker`; UsageError otherwise.
     """
-    target = Path(path)
-    check_writable_target(target, replace=replace)
+    target = Path(path).absolute()
+    check_writable_target(target, replace=replace, marker=marker)
     temporary = _beside(target, make=lambda prefix, folder: Path(tempfile.mkdtemp(prefix=prefix, dir=folder)))
     temporary.chmod(0o777 & ~_umask())
     try:
@@ -45,10 +45,20 @@ def atomic_folder(path: Path | str, *, replace: bool = False) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def check_writable_target(target: Path, *, replace: bool) -> None:
+def check_writable_target(target: Path, *, replace: bool, marker: str = "manifest.json") -> None:
     """UsageError when `target` exists and may not be replaced; call it before long work."""
-    if target.exists() and not replace:
+    if not target.exists():
+        return
+    if not replace:
         raise UsageError(f"{target} exists already; choose another name, or pass --force to replace it")
+    if not target.is_dir() or (any(target.iterdir()) and not (target / marker).is_file()):
+        raise UsageError(
+            f"{target} exists and is no bundle (it has no {marker}), so it is not replaced; choose another name"
+        )
+    if target.absolute() == Path.cwd():
+        raise UsageError(
+            f"{target} is the working directory and cannot be replaced; go elsewhere, or choose another name"
+        )
 
 
 def _beside(target: Path, make: Callable[[str, Path], Path]) -> Path:
@@ -76,12 +86,13 @@ def _swap(temporary: Path, target: Path) -> None:
         os.rename(temporary, target)
         return
     old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
-    os.rename(target, old / "was")
     try:
-        os.rename(temporary, target)
-    except OSError:
-        os.rename(old / "was", target)
-        raise
+        os.rename(target, old / "was")
+        try:
+            os.rename(temporary, target)
+        except BaseException:
+            os.rename(old / "was", target)
+            raise
     finally:
         shutil.rmtree(old, ignore_errors=True)
 

@@ -214,7 +214,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         raise BundleError(f"there is no bundle at {folder}; check the path, or make one with `edgewright export`")
     if not folder.is_dir():
         raise BundleError(
-            f"{folder} is a file, a bundle is a folder; make one with `edgewright export {folder.name} -o BUNDLE`"
+            f"{folder} is a file, a bundle is a folder; make one: `edgewright export {folder.name} --family F --labels L -o BUNDLE`"
         )
     path = folder / MANIFEST
     try:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from edgewright.runtime import plugins
+from edgewright.runtime.errors import UsageError
 from edgewright.runtime.spec import HeadSpec, PostprocessSpec, PreprocessSpec, Task
 
 # Names that users know a family by. YOLOv6 and v7 export the v5 layout, v9 to v12 the v8 layout.
-_ALIASES = {
+ALIASES = {
     **dict.fromkeys(
         ("yolov5", "yolov6", "yolov7", "yolov8", "yolov9", "yolo11", "yolov11", "yolo12", "yolov12"), "ultralytics"
     ),
@@ -34,4 +35,8 @@ class Imported:
 def load_family(name: str) -> ModuleType:
     """The family's module, by its name or an alias such as yolov8; UsageError with the closest name for an unknown one."""
     normal = name.lower().replace("-", "_").removesuffix("_seg")
-    return plugins.load(__name__, _ALIASES.get(normal, normal))
+    module, known = ALIASES.get(normal, normal), plugins.names(__name__)
+    if module not in known:
+        hint = plugins.suggestion(normal, (*known, *ALIASES))
+        raise UsageError(f"there is no family '{name}'{hint}; there are: {', '.join((*known, *ALIASES))}")
+    return plugins.load(__name__, module)

@@ -41,12 +41,6 @@ def command(recipe: str, output: str | None, json_path: str | None) -> int:
     loaded = load_recipe(Path(recipe))
     folder = Path(output or loaded.output or Path("out") / Path(recipe).stem)
     built = build(loaded, folder, tell=tell)
-    out = result_console()
-    for backend, report in built.reports.items():
-        out.print(f"{backend}: {_summary(report.measurements)}", highlight=False, markup=False, soft_wrap=True)
-    for verdict in built.verdicts.values():
-        print_verdict(verdict, out)
-    out.print(f"bundle: {built.bundle.path}", highlight=False, markup=False, soft_wrap=True)
     if json_path is not None:
         write_json(
             json_path,
@@ -58,6 +52,12 @@ def command(recipe: str, output: str | None, json_path: str | None) -> int:
                 "verdicts": {name: verdict.model_dump(mode="json") for name, verdict in built.verdicts.items()},
             },
         )
+    out = result_console()
+    for backend, report in built.reports.items():
+        out.print(f"{backend}: {_summary(report.measurements)}", highlight=False, markup=False, soft_wrap=True)
+    for verdict in built.verdicts.values():
+        print_verdict(verdict, out)
+    out.print(f"bundle: {built.bundle.path}", highlight=False, markup=False, soft_wrap=True)
     return 0 if built.passed else 1
 
 

@@ -53,9 +53,11 @@ def command(
     from edgewright.pipeline.console import result_console, write_json
     from edgewright.pipeline.datasets import open_dataset
     from edgewright.pipeline.evaluate import evaluate, evaluation_settings
+    from edgewright.pipeline.outputs import refuse_same_file
     from edgewright.runtime.atomic import atomic_file
     from edgewright.runtime.bundle import load_bundle
 
+    refuse_same_file({"--json": json_path, "--detections": detections_path})
     loaded = load_bundle(bundle)
     dataset = open_dataset(data)
     with ExitStack() as stack:

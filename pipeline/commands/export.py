@@ -66,14 +66,14 @@ def command(source: str, network: str | None, output: str, force: bool, json_pat
     for name in ("mean", "std"):
         options[name] = _numbers(name, options[name])
     bundle = export(export_request(source, options, network=network), Path(output), replace=force)
+    if json_path is not None:
+        write_json(json_path, bundle.manifest.model_dump(mode="json", exclude_none=True))
     spec = bundle.spec
     result_console().print(
         f"{bundle.path}: {spec.name}, {spec.task}, {len(spec.labels)} labels, head {spec.head.kind}, "
         f"input {spec.preprocess.size_hw[0]}x{spec.preprocess.size_hw[1]}, digest {bundle.digest[:12]}",
         highlight=False, soft_wrap=True, markup=False,
     )  # fmt: skip
-    if json_path is not None:
-        write_json(json_path, bundle.manifest.model_dump(mode="json", exclude_none=True))
 
 
 def _numbers(name: str, text: str | None) -> tuple[float, ...] | None:

@@ -60,12 +60,14 @@ def command(
     """
     from edgewright.pipeline.console import result_console, write_json
     from edgewright.pipeline.gate import gate
+    from edgewright.pipeline.outputs import refuse_same_file
     from edgewright.pipeline.per_image import read_side
     from edgewright.pipeline.policy import load_policy
     from edgewright.pipeline.report.junit import verdict_junit
     from edgewright.pipeline.report.pages import verdict_html, verdict_markdown
     from edgewright.pipeline.report.text import print_verdict
 
+    refuse_same_file({"--junit": junit, "--markdown": markdown, "--html": html, "--json": json_path})
     rules = load_policy(policy)
     candidate, ours = read_side(candidates)
     baseline, theirs = read_side(baselines) if baselines else (None, None)

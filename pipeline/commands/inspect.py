@@ -15,20 +15,15 @@ if TYPE_CHECKING:
 @json_option
 def command(bundle: str, json_path: str | None) -> None:
     """Show what BUNDLE holds: task, labels, pre-processing, head, files, origin."""
-    from rich.table import Table
-
     from edgewright.pipeline.console import result_console, write_json
     from edgewright.runtime.bundle import load_bundle
 
     loaded = load_bundle(bundle)
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in _rows(loaded):
-        table.add_row(name, value)
-    result_console().print(table, highlight=False, markup=False)
     if json_path is not None:
         write_json(json_path, loaded.manifest.model_dump(mode="json", exclude_none=True))
+    out = result_console()
+    for name, value in _rows(loaded):
+        out.print(f"{name:<16}{value}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _rows(bundle: "Bundle") -> list[tuple[str, str]]:

@@ -13,11 +13,6 @@ def command(json_path: str | None) -> None:
     from edgewright.pipeline.console import result_console, write_json
 
     found = adapters()
-    out = result_console()
-    for kind, entries in found.items():
-        out.print(f"{kind}:", highlight=False, style="bold")
-        for entry in entries:
-            out.print(f"  {entry.name:<16}{entry.about}", highlight=False, markup=False, soft_wrap=True)
     if json_path is not None:
         write_json(
             json_path,
@@ -26,3 +21,8 @@ def command(json_path: str | None) -> None:
                 for kind, entries in found.items()
             },
         )
+    out = result_console()
+    for kind, entries in found.items():
+        out.print(f"{kind}:", highlight=False, style="bold")
+        for entry in entries:
+            out.print(f"  {entry.name:<22}{entry.about}", highlight=False, markup=False, soft_wrap=True)

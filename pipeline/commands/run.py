@@ -59,6 +59,7 @@ def command(
     from edgewright.runtime.predictor import open_predictor
     from edgewright.runtime.sources import open_source
 
+    _refuse_same_file(sink_uris, json_path)
     loaded = load_bundle(bundle)
     chosen = _thresholds(loaded.spec.postprocess, conf, iou)
     statistics, failure = RunStatistics(), None
@@ -79,6 +80,15 @@ def command(
         click.echo(summary(source, statistics), err="jsonl:-" in sink_uris)
     if failure is not None:
         raise failure
+
+
+def _refuse_same_file(sink_uris: tuple[str, ...], json_path: str | None) -> None:
+    from edgewright.pipeline.outputs import refuse_same_file
+    from edgewright.runtime.uri import split_word
+
+    places = [(split_word(uri) or ("", uri))[1].partition("?")[0] for uri in sink_uris]
+    named = {f"--sink {uri} (number {index + 1})": places[index] for index, uri in enumerate(sink_uris)}
+    refuse_same_file({**named, "--json": json_path})
 
 
 def _thresholds(spec: "PostprocessSpec", conf: float | None, iou: float | None) -> "PostprocessSpec":

@@ -21,15 +21,6 @@ def command(bundle: str, backend: str, precision: str, threads: int | None, json
     loaded = load_bundle(bundle)
     checks = verify(loaded, backend=backend, precision=precision, threads=threads)
     passed = all(check.passed for check in checks)
-    out = result_console()
-    out.print(f"{len(loaded.files)} files match their digests; bundle digest {loaded.digest[:12]}", highlight=False)
-    for check in checks:
-        verdict = "agrees" if check.passed else "DIFFERS"
-        out.print(
-            f"{check.tensor}: {verdict}, max difference {check.max_difference:.3g} ({check.of_tolerance:.2f} of the tolerance)",
-            highlight=False,
-        )
-    out.print(f"{'VERIFIED' if passed else 'FAILED'} on {backend} {precision}", highlight=False)
     if json_path is not None:
         tensors = [
             {
@@ -44,6 +35,15 @@ def command(bundle: str, backend: str, precision: str, threads: int | None, json
             json_path,
             {"passed": passed, "bundle": loaded.digest, "backend": backend, "precision": precision, "tensors": tensors},
         )
+    out = result_console()
+    out.print(f"{len(loaded.files)} files match their digests; bundle digest {loaded.digest[:12]}", highlight=False)
+    for check in checks:
+        verdict = "agrees" if check.passed else "DIFFERS"
+        out.print(
+            f"{check.tensor}: {verdict}, max difference {check.max_difference:.3g} ({check.of_tolerance:.2f} of the tolerance)",
+            highlight=False,
+        )
+    out.print(f"{'VERIFIED' if passed else 'FAILED'} on {backend} {precision}", highlight=False)
     return 0 if passed else 1
 
 

@@ -18,9 +18,10 @@ def decode(outputs: Outputs, spec: ModelSpec, placement: Placement, settings: Po
     Rows below the threshold, beyond the count, or with a class outside the labels (padding) are dropped.
     """
     scores = np.asarray(outputs["scores"][0], np.float32)
-    classes = np.asarray(outputs["classes"][0]).astype(np.int64)
     count = int(outputs["count"].reshape(-1)[0]) if "count" in outputs else len(scores)
     check_finite(scores[:count], "scores")
+    check_finite(np.asarray(outputs["classes"][0][:count]), "classes")
+    classes = np.nan_to_num(outputs["classes"][0], nan=-1).astype(np.int64)
     valid = (np.arange(len(scores)) < count) & (scores >= settings.conf_threshold)
     valid &= (classes >= 0) & (classes < len(spec.labels))
     order = np.flatnonzero(valid)

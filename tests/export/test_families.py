@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from tests.tiny import LABELS, save_blue_blob_yolox, save_constant_network, save_graph
 
 from edgewright.export.families import load_family
@@ -257,3 +257,32 @@ def test_the_blob_network_has_its_labels(tmp_path: Path) -> None:
     from tests.tiny import tiny_bundle
 
     assert tiny_bundle(tmp_path).spec.labels == LABELS
+
+
+def test_a_name_that_a_subgraph_reads_is_renamed_there_too(tmp_path: Path) -> None:
+    raw = np.random.default_rng(8).uniform(0, 1, (1, 9, 84)).astype(np.float32)
+    branches = [
+        helper.make_graph(
+            [helper.make_node("Identity", ["scores"], [f"{name}_out"])],
+            name,
+            [],
+            [helper.make_tensor_value_info(f"{name}_out", TensorProto.FLOAT, raw.shape)],
+        )
+        for name in ("then", "other")
+    ]
+    nodes = [
+        helper.make_node("ReduceMean", ["images"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "nought"], ["nothing"]),
+        helper.make_node("Add", ["raw", "nothing"], ["scores"]),
+        helper.make_node("If", ["yes"], ["output0"], then_branch=branches[0], else_branch=branches[1]),
+    ]
+    values = {"raw": raw, "nought": np.array(0, np.float32), "yes": np.array(True)}
+    initializers = [numpy_helper.from_array(value, name) for name, value in values.items()]
+    source = save_graph(
+        tmp_path / "net.onnx", nodes, initializers, ("images", [1, 3, 64, 64]), [("output0", list(raw.shape))]
+    )
+    request = ExportRequest(source=str(source), family="yolov8", labels=labels_file(tmp_path, 5))
+    bundle = import_onnx(request, tmp_path / "bundle")
+    with open_backend("ort", bundle.file("model.onnx"), BackendOptions(threads=1)) as backend:
+        got = backend.infer({"images": np.zeros((1, 3, 64, 64), np.float32)})
+    np.testing.assert_array_equal(got["scores"][0], raw[0, 4:].T)

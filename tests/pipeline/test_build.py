@@ -4,13 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 from tests.tiny import LABELS, save_blue_blob_yolox
 
 from edgewright.pipeline.build import build
 from edgewright.pipeline.recipe import Recipe, load_recipe
 from edgewright.pipeline.stages import Outcome, run_stage
-from edgewright.runtime.errors import UsageError
+from edgewright.runtime.errors import ExportError, UsageError
 
 
 def recipe(folder: Path, **changes: Any) -> Recipe:
@@ -138,3 +139,43 @@ def test_files_of_a_recipe_are_found_beside_it(tmp_path: Path) -> None:
     assert loaded.source == str(folder / "blob.onnx")
     assert loaded.labels == "coco80"
     assert loaded.data == f"coco:{folder / 'images'}:labels.json"
+
+
+def test_verdicts_of_an_earlier_build_do_not_outlive_a_failure(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("budgets: {model_size: 1000}\n")
+    assert build(recipe(tmp_path, policy=str(policy), benchmark_seconds=0.1), tmp_path / "out").passed
+    with pytest.raises(ExportError, match="family fastestdet"):
+        build(recipe(tmp_path, policy=str(policy), benchmark_seconds=0.1, family="fastestdet"), tmp_path / "out")
+    assert list((tmp_path / "out/verdicts").iterdir()) == []
+    assert not (tmp_path / "out/reports/ort.json").exists()
+
+
+def test_a_file_in_the_place_of_the_results_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    with pytest.raises(UsageError, match="is a file; give a folder"):
+        build(recipe(tmp_path), tmp_path / "out")
+
+
+def test_changed_external_weights_are_noticed(tmp_path: Path) -> None:
+    chain = recipe(tmp_path)
+    model = onnx.load(chain.source)
+    onnx.save(model, chain.source, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    outcomes(chain, tmp_path / "out")
+    weights = bytearray((tmp_path / "weights.bin").read_bytes())
+    weights[1] ^= 0x40
+    (tmp_path / "weights.bin").write_bytes(weights)
+    assert outcomes(chain, tmp_path / "out")["export"].reason == "changed: source content"
+
+
+def test_a_folder_named_like_the_kind_of_data_does_not_confuse_a_recipe(tmp_path: Path) -> None:
+    (tmp_path / "coco/val").mkdir(parents=True)
+    (tmp_path / "7").mkdir()
+    (tmp_path / "coco80").touch()
+    for data, wanted in (
+        ("coco:coco/val:coco/ann.json", f"coco:{tmp_path}/coco/val:coco/ann.json"),
+        ("synthetic:7:100", "synthetic:7:100"),
+    ):
+        (tmp_path / "r.yaml").write_text(f'source: blob.onnx\nlabels: coco80\ndata: "{data}"\n')
+        loaded = load_recipe(tmp_path / "r.yaml")
+        assert (loaded.data, loaded.labels) == (wanted, "coco80")

@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -195,3 +198,55 @@ def reseal(bundle: Path) -> None:
         entry["sha256"], entry["size"] = file_sha256(bundle / entry["name"]), (bundle / entry["name"]).stat().st_size
     content["digest"] = content_digest(content)
     path.write_text(json.dumps(content))
+
+
+def test_two_outputs_never_go_to_one_file(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    same = tmp_path / "same.json"
+    source = ("--source", "synthetic:1:2")
+    for words in (
+        ("evaluate", whole, "--data", "synthetic:1:2", "--json", same, "--detections", same),
+        ("run", whole, *source, "--sink", f"jsonl:{same}", "--json", same),
+        ("run", whole, *source, "--sink", f"jsonl:{same}", "--sink", f"jsonl:{same}"),
+        ("run", whole, *source, "--sink", f"jsonl:{same}", "--sink", f"video:{same}?fps=5"),
+    ):
+        assert run(*words) == 2
+        assert "both go to" in error_of(capsys)
+    assert not same.exists()
+
+
+def test_values_that_make_no_sense_are_one_sentence(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("export", source, "--family", "yolox", "--labels", tmp_path / "labels.txt", "-o", tmp_path / "bundle")
+    for option in (("--scale", 0), ("--std", "0,1,1"), ("--mean", "1,2")):
+        assert run(*words, *option) == 2
+        assert "pre- or post-processing does not fit" in error_of(capsys)
+
+
+def test_an_alias_is_suggested_for_a_family(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("export", source, "--family", "yolo8", "--labels", "coco80", "-o", tmp_path / "bundle") == 2
+    assert "did you mean 'yolov8'?" in error_of(capsys)
+
+
+def test_a_reader_that_goes_away_is_not_a_failed_gate() -> None:
+    command = [sys.executable, "-m", "edgewright.pipeline.cli", "list"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        error = process.stderr.read()
+        assert process.wait(timeout=120) == 141
+    assert error == b""
+
+
+def test_a_cancelled_job_leaves_no_temporary_files(whole: Path, tmp_path: Path) -> None:
+    words = ("benchmark", whole, "--seconds", 60, "--json", tmp_path / "report.json")
+    command = [sys.executable, "-m", "edgewright.pipeline.cli", *map(str, words)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 60
+        while not (started := list(tmp_path.glob(".report*"))) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait(timeout=60) == 143
+    assert started
+    assert list(tmp_path.iterdir()) == []

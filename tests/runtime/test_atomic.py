@@ -34,7 +34,7 @@ def test_an_interrupted_folder_leaves_the_old_one_and_nothing_else(tmp_path: Pat
     target = tmp_path / "bundle"
     target.mkdir()
     (target / "old").write_text("old")
-    with pytest.raises(error), atomic_folder(target, replace=True) as temporary:
+    with pytest.raises(error), atomic_folder(target, replace=True, marker="old") as temporary:
         (temporary / "new").write_text("new")
         raise error
     assert [path.name for path in target.iterdir()] == ["old"]
@@ -47,10 +47,41 @@ def test_an_existing_folder_is_replaced_only_when_asked(tmp_path: Path) -> None:
     (target / "old").write_text("old")
     with pytest.raises(UsageError, match="exists already"), atomic_folder(target):
         pass
-    with atomic_folder(target, replace=True) as temporary:
+    with atomic_folder(target, replace=True, marker="old") as temporary:
         (temporary / "new").write_text("new")
     assert [path.name for path in target.iterdir()] == ["new"]
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("content", ["thesis.txt", "model.onnx"])
+def test_a_folder_that_is_no_bundle_is_never_replaced(tmp_path: Path, content: str) -> None:
+    (tmp_path / content).write_text("precious")
+    with (
+        pytest.raises(UsageError, match=r"is no bundle \(it has no manifest\.json\)"),
+        atomic_folder(tmp_path, replace=True),
+    ):
+        pytest.fail("the block must not run")
+    assert (tmp_path / content).read_text() == "precious"
+
+
+def test_a_file_is_never_replaced_by_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(UsageError, match="is no bundle"), atomic_folder(tmp_path / "file", replace=True):
+        pytest.fail("the block must not run")
+
+
+def test_the_working_directory_is_never_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(UsageError, match="is the working directory"), atomic_folder(".", replace=True):
+        pytest.fail("the block must not run")
+
+
+def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "bundle").mkdir()
+    with atomic_folder(tmp_path / "bundle", replace=True) as temporary:
+        (temporary / "new").touch()
+    assert (tmp_path / "bundle/new").exists()
 
 
 def test_a_folder_in_the_place_of_a_file_is_refused_before_the_block(tmp_path: Path) -> None:
