@@ -17,8 +17,8 @@ from edgewright.runtime.errors import SinkError
 from edgewright.runtime.loop import RunStatistics
 from edgewright.runtime.predictor import Predictor, open_predictor
 
-# A bright belt with about twenty parts in view.
-_FILM_SEED = 10
+# A bright belt with about eight parts in view.
+_FILM_SEED, _FILM_CONF = 6, 0.4
 _MISTAKE = "mistake"
 
 Tell = Callable[[Outcome], None]
@@ -66,7 +66,8 @@ def film(bundle: Bundle, folder: Path, *, backend: str, frames: int) -> Film:
 
     video, picture, log = folder / "film.mp4", folder / "picture.png", folder / "film.jsonl"
     statistics = RunStatistics()
-    with open_predictor(bundle, backend=backend) as predictor:
+    settings = bundle.spec.postprocess.model_copy(update={"conf_threshold": _FILM_CONF})
+    with open_predictor(bundle, backend=backend, postprocess=settings) as predictor:
         with open_source(f"synthetic:{_FILM_SEED}:{frames}") as source:
             run(source, predictor, [f"video:{video}", f"jsonl:{log}"], statistics=statistics)
             counts = summary_line(source, statistics)

@@ -61,7 +61,7 @@ def command(output: str, frames: int) -> int:
     say(f"   {caught.headline}")
     say("4. It runs on a film, as it would on a camera.")
     made = demo.film(built.bundle, folder, backend=list(built.reports)[-1], frames=frames)
-    say(f"   {made.counts}")
+    say(f"   {made.counts} (drawing the film takes most of the time)")
     for path, what in (
         (built.bundle.path, "the bundle"),
         (folder / "reports", "reports, as JSON"),
