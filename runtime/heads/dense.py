@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgewright.runtime import plugins
 from edgewright.runtime.geometry import Placement
 from edgewright.runtime.heads import Outputs, boxes_to_pixels, check_finite
+from edgewright.runtime.nms import suppressor
 from edgewright.runtime.results import Detections
 from edgewright.runtime.spec import HeadSpec, ModelSpec, PostprocessSpec
 
@@ -30,7 +30,7 @@ def detect(
     anchors, class_ids, kept_scores = candidates(scores, spec.head, settings)
     boxes = boxes_to_pixels(outputs["boxes"][0][anchors], spec.head, spec.preprocess.size_hw)
     check_finite(boxes, "boxes")
-    kept = plugins.load("edgewright.runtime.nms", settings.nms).suppress(
+    kept = suppressor(settings.nms)(
         boxes,
         kept_scores,
         class_ids,

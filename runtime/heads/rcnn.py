@@ -1,9 +1,9 @@
 """Refined boxes per class and class scores of K regions, before NMS: R-CNN, Fast R-CNN, Faster R-CNN."""
 
-from edgewright.runtime import plugins
 from edgewright.runtime.geometry import Placement
 from edgewright.runtime.heads import Outputs, boxes_to_pixels, check_finite
 from edgewright.runtime.heads.dense import candidates
+from edgewright.runtime.nms import suppressor
 from edgewright.runtime.results import Detections
 from edgewright.runtime.spec import ModelSpec, PostprocessSpec
 
@@ -23,7 +23,7 @@ def decode(outputs: Outputs, spec: ModelSpec, placement: Placement, settings: Po
     regions, class_ids, kept_scores = regions[real], class_ids[real], kept_scores[real]
     boxes = boxes_to_pixels(outputs["boxes"][0][regions, class_ids], spec.head, spec.preprocess.size_hw)
     check_finite(boxes, "boxes")
-    kept = plugins.load("edgewright.runtime.nms", settings.nms).suppress(
+    kept = suppressor(settings.nms)(
         boxes,
         kept_scores,
         class_ids,

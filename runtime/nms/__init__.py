@@ -4,16 +4,31 @@ Every file of this folder is a variant with the same function:
 `suppress(boxes_xyxy, scores, class_ids, *, iou_threshold, class_agnostic=False, max_detections=None) -> Suppressed`.
 """
 
-from typing import NamedTuple
+from functools import lru_cache
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from edgewright.runtime import plugins
 from edgewright.runtime.errors import UsageError
 
 FloatArray = npt.NDArray[np.float32]
 IndexArray = npt.NDArray[np.int64]
 ClassIds = npt.NDArray[np.signedinteger] | npt.NDArray[np.unsignedinteger]
+
+
+class Suppress(Protocol):
+    def __call__(
+        self,
+        boxes_xyxy: npt.ArrayLike,
+        scores: npt.ArrayLike,
+        class_ids: npt.ArrayLike,
+        *,
+        iou_threshold: float,
+        class_agnostic: bool = False,
+        max_detections: int | None = None,
+    ) -> "Suppressed": ...
 
 
 class Suppressed(NamedTuple):
@@ -25,6 +40,13 @@ class Suppressed(NamedTuple):
     indices: IndexArray
     boxes_xyxy: FloatArray
     scores: FloatArray
+
+
+@lru_cache
+def suppressor(variant: str) -> Suppress:
+    """The function of an NMS variant; looked up once, since listing the folder in every frame costs a tenth of a ms."""
+    suppress: Suppress = plugins.load(__name__, variant).suppress
+    return suppress
 
 
 def checked_candidates(
