@@ -13,6 +13,8 @@ import click
 from edgewright.runtime import plugins
 from edgewright.runtime.errors import EdgeError, UsageError
 
+# The signal that ended the program: a library that is interrupted may turn it into an error of its own.
+_stopped_by: list[int] = []
 _COMMANDS = "edgewright.pipeline.commands"
 
 
@@ -95,6 +97,7 @@ def _clean_up_on_sigterm() -> None:
     """Let SIGTERM, as of a cancelled job, unwind the program, so that temporary files go away."""
 
     def stop(number: int, _: FrameType | None) -> None:
+        _stopped_by.append(number)
         sys.exit(128 + number)
 
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
@@ -122,6 +125,8 @@ def _fail_usage(err: click.ClickException) -> None:
 
 
 def _fail(sentence: str, status: int) -> None:
+    if _stopped_by:
+        sys.exit(128 + _stopped_by[0])
     click.echo(f"error: {sentence}", err=True)
     sys.exit(status)
 
