@@ -1,6 +1,8 @@
 """Export of a torch network: from torchvision by name, or from a factory of the user's."""
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -14,15 +16,13 @@ from edgewright.export.model_spec import model_spec
 from edgewright.export.parity import Tensors, parity_images, prove_parity
 from edgewright.export.request import ExportRequest
 from edgewright.export.to_onnx import to_onnx
-from edgewright.export.torch_factory import load_factory
 from edgewright.export.torch_source import TorchNetwork, Wrapped
 from edgewright.export.torch_weights import state_digest
-from edgewright.export.torchvision_zoo import load_torchvision
+from edgewright.export.zoos import load_network
 from edgewright.runtime import plugins
 from edgewright.runtime.bundle import Bundle
-from edgewright.runtime.errors import UsageError
+from edgewright.runtime.errors import MissingDependencyError, UsageError
 
-_ZOO = "torchvision/"
 _INPUT = "images"
 
 
@@ -31,7 +31,7 @@ def import_torch(request: ExportRequest, output: Path, *, replace: bool = False)
 
     ParityError, and no bundle, when ONNX Runtime or OpenVINO does not do what torch does.
     """
-    network = load_torchvision(request) if request.source.startswith(_ZOO) else load_factory(request)
+    network = load_network(request)
     family = _family(request, network)
     wrapped: Wrapped = family.build(network, request)
     example = torch.zeros(wrapped.imported.preprocess.tensor_shape)
@@ -78,8 +78,7 @@ def _family(request: ExportRequest, network: TorchNetwork) -> ModuleType:
         if not hasattr(family, "build"):
             raise UsageError(f"family '{request.family}' reads ONNX files; leave --family out, or one of: {_names()}")
         return family
-    for name in _families():
-        family = load_family(name)
+    for family in _families():
         if family.accepts(network.module):
             return family
     raise UsageError(
@@ -88,10 +87,14 @@ def _family(request: ExportRequest, network: TorchNetwork) -> ModuleType:
     )
 
 
-def _families() -> tuple[str, ...]:
-    known = plugins.names("edgewright.export.families")
-    return tuple(name for name in known if hasattr(load_family(name), "build"))
+def _families() -> Iterator[ModuleType]:
+    """The families of torch networks; one whose library is not installed cannot be that of a network that was loaded."""
+    for name in plugins.names("edgewright.export.families"):
+        with suppress(MissingDependencyError):
+            family = load_family(name)
+            if hasattr(family, "build"):
+                yield family
 
 
 def _names() -> str:
-    return ", ".join(_families())
+    return ", ".join(family.__name__.rsplit(".", 1)[-1] for family in _families())

@@ -14,7 +14,7 @@ from edgewright.runtime import plugins
 from edgewright.runtime.errors import ExportError, UsageError
 
 
-def load_factory(request: ExportRequest) -> TorchNetwork:
+def load(request: ExportRequest) -> TorchNetwork:
     """The module that the factory returns, with the weights of `request.weights` when that names a file.
 
     The import sees the working directory, as `python -m` does. Without weights, or with "none", the factory's own stay.

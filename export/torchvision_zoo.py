@@ -16,7 +16,7 @@ from edgewright.runtime.errors import ExportError, UsageError
 _SEED = 0
 
 
-def load_torchvision(request: ExportRequest) -> TorchNetwork:
+def load(request: ExportRequest) -> TorchNetwork:
     """The network; the number of its classes follows the checkpoint or the labels, else it is that of the default weights."""
     name = request.source.partition("/")[2]
     known = [n for kind in (models.detection, models.segmentation) for n in models.list_models(module=kind)]

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgewright.export.zoos import names_torch_network
 from edgewright.runtime import plugins
 from edgewright.runtime.atomic import check_writable_target
 from edgewright.runtime.errors import UsageError
@@ -20,19 +21,13 @@ def export(request: "ExportRequest", output: Path, *, replace: bool = False) -> 
             from edgewright.export.from_onnx import import_onnx
 
             return import_onnx(request, output, replace=replace)
-        if _names_torch_network(request.source):
+        if names_torch_network(request.source):
             from edgewright.export.from_torch import import_torch
 
             return import_torch(request, output, replace=replace)
     except ModuleNotFoundError as err:
         raise plugins.missing_dependency(err, needed_by="export") from err
     raise UsageError(
-        f"'{request.source}' is no source that export knows; give an ONNX file (.onnx), a recipe (.yaml), torchvision/NAME "
-        "or PACKAGE.MODULE:FACTORY"
+        f"'{request.source}' is no source that export knows; give an ONNX file (.onnx), a recipe (.yaml), torchvision/NAME, "
+        "transformers/ID, smp/ARCHITECTURE:ENCODER or PACKAGE.MODULE:FACTORY"
     )
-
-
-def _names_torch_network(source: str) -> bool:
-    module, colon, factory = source.partition(":")
-    dotted = all(part.isidentifier() for part in module.split("."))
-    return source.startswith("torchvision/") or bool(colon and dotted and factory.isidentifier())

@@ -77,7 +77,8 @@ class HeadSpec(Strict):
     `boxes` says what box coordinates mean: pixels of the input tensor, or fractions of it.
     `background_id` is the class id of what is no object, where a map has such a class. `ignore_id` is the value that marks
     pixels in labelled masks as not to be scored, in the data set's numbers; 255 always does, unless a category has it.
-    `level_rows` is how many rows of the outputs come from each feature level, in order.
+    `level_rows` is how many rows of the outputs come from each feature level, in order. `thing_ids` are the class ids that
+    are countable objects, in a panoptic network; the others are stuff.
     """
 
     kind: str
@@ -86,6 +87,33 @@ class HeadSpec(Strict):
     background_id: Annotated[int, Field(ge=0)] | None = None
     ignore_id: Annotated[int, Field(ge=0)] | None = None
     level_rows: tuple[Positive, ...] | None = None
+    thing_ids: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+
+
+class ProposalSpec(Strict):
+    """Regions that are proposed outside the network and fed to its input `input`, `count` of them, padded with zeros.
+
+    `method` is a file of `runtime/proposals`; boxes are x1 y1 x2 y2 in pixels of the input tensor, best first.
+    """
+
+    input: str
+    method: str
+    count: Positive
+
+
+class TilingSpec(Strict):
+    """An image of any size is cut into tiles of the network's input at full resolution, which overlap by `overlap_px` on
+    every side; the image is mirrored beyond its edges."""
+
+    overlap_px: Annotated[int, Field(ge=0)]
+
+
+class GraphSpec(Strict):
+    """One graph of a network of several: its name in the bundle, and what it takes and gives."""
+
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
 
 
 class PostprocessSpec(Strict):
@@ -111,7 +139,8 @@ class PostprocessSpec(Strict):
 
 class ModelSpec(Strict):
     """All that the runtime knows of a network. `category_ids` are the data set's ids of the labels, where they differ
-    from 0, 1, 2, ... (COCO: 1..90 with gaps)."""
+    from 0, 1, 2, ... (COCO: 1..90 with gaps). `inputs` and `outputs` are those of the graph that sees the image;
+    `graphs` are the further ones, in the order in which they run."""
 
     name: Annotated[str, Field(min_length=1)]
     task: Task
@@ -122,12 +151,16 @@ class ModelSpec(Strict):
     head: HeadSpec
     postprocess: PostprocessSpec = PostprocessSpec()
     category_ids: tuple[int, ...] | None = None
+    proposals: ProposalSpec | None = None
+    tiling: TilingSpec | None = None
+    graphs: tuple[GraphSpec, ...] | None = None
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> "ModelSpec":
         if self.category_ids is not None and len(self.category_ids) != len(self.labels):
             raise ValueError(f"{len(self.category_ids)} category ids for {len(self.labels)} labels")
-        known = {tensor.name for tensor in self.outputs}
+        given = (*self.outputs, *(tensor for graph in self.graphs or () for tensor in graph.outputs))
+        known = {tensor.name for tensor in given}
         unknown = sorted(set(self.head.outputs.values()) - known)
         if unknown:
             raise ValueError(f"the head reads {unknown}, the graph gives {sorted(known)}")

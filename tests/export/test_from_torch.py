@@ -10,9 +10,9 @@ from torchvision.models import get_model
 
 from edgewright.export.from_torch import import_torch
 from edgewright.export.request import ExportRequest
-from edgewright.export.torch_factory import load_factory
+from edgewright.export.torch_factory import load as load_factory
 from edgewright.export.torch_weights import load_state, read_state
-from edgewright.export.torchvision_zoo import load_torchvision
+from edgewright.export.torchvision_zoo import load as load_torchvision
 from edgewright.pipeline.exporting import export
 from edgewright.runtime.errors import EdgeError, ExportError, ParityError, UsageError
 
