@@ -1,0 +1,1 @@
+"""Small public network architectures, for reference networks and for tests; exporting needs none of them."""
