@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edgewright.export.matching import match_detections
 from edgewright.runtime.backends import BackendOptions, open_backend
 from edgewright.runtime.bundle import BackendParity, Parity
 from edgewright.runtime.conveyor import render_scene
 from edgewright.runtime.errors import BackendError, MissingDependencyError, ParityError
 from edgewright.runtime.heads import load_head
+from edgewright.runtime.matching import match_detections
 from edgewright.runtime.preprocess import preprocess
 from edgewright.runtime.results import Detections, Image, Result, SemanticMap
 from edgewright.runtime.spec import ModelSpec, PostprocessSpec

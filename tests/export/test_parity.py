@@ -9,9 +9,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgewright.export.matching import mask_iou, match_detections
 from edgewright.export.parity import Tensors, compare_tensors, parity_images, prove_parity
 from edgewright.runtime.errors import ParityError
+from edgewright.runtime.matching import mask_iou, match_detections
 from edgewright.runtime.results import BoxMask, Detections
 from edgewright.runtime.spec import HeadSpec, ModelSpec, PostprocessSpec, PreprocessSpec, TensorSpec
 

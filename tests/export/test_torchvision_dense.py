@@ -14,12 +14,12 @@ from torchvision.models.detection.retinanet import RetinaNet
 from torchvision.models.detection.ssd import SSD
 
 from edgewright.export.families.torchvision_dense import accepts, build
-from edgewright.export.matching import match_detections
 from edgewright.export.request import ExportRequest
 from edgewright.export.to_onnx import check_static, to_onnx
 from edgewright.export.torch_source import TorchNetwork
 from edgewright.runtime.conveyor import render_scene
 from edgewright.runtime.errors import UsageError
+from edgewright.runtime.matching import match_detections
 from edgewright.runtime.results import Detections
 
 SIZE = (96, 120)  # torchvision pads the width to 128
