@@ -71,7 +71,8 @@ def _notes(a: Report, b: Report) -> Iterator[str]:
 
 def _differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     for key in dict.fromkeys((*a, *b)):
-        ours, theirs = a.get(key, _ABSENT), b.get(key, _ABSENT)
+        # A setting that does not apply is None, and unknown to reports from before it existed.
+        ours, theirs = (_ABSENT if report.get(key) is None else report[key] for report in (a, b))
         if ours != theirs:
             yield key, _shown(ours), _shown(theirs)
 

@@ -78,7 +78,7 @@ class HeadSpec(Strict):
     `background_id` is the class id of what is no object, where a map has such a class. `ignore_id` is the value that marks
     pixels in labelled masks as not to be scored, in the data set's numbers; 255 always does, unless a category has it.
     `level_rows` is how many rows of the outputs come from each feature level, in order. `thing_ids` are the class ids that
-    are countable objects, in a panoptic network; the others are stuff.
+    are countable objects, in a panoptic network; the others are stuff. None: all are.
     """
 
     kind: str
@@ -120,7 +120,9 @@ class PostprocessSpec(Strict):
     """Defaults of decoding; the command line may override them, and reports record what was used.
 
     `multi_label` lets one box carry every class above the threshold, as COCO evaluation wants it. A pixel belongs to a mask
-    from the probability `mask_threshold` on.
+    from the probability `mask_threshold` on. In a panoptic map a segment stays when others leave it more than the share
+    `overlap_threshold` of its mask, and stuff when it covers at least the share `stuff_area` of the picture; None: as
+    `runtime/heads/panoptic.py` says.
     """
 
     conf_threshold: Annotated[float, Field(ge=0, le=1)] = 0.25
@@ -130,6 +132,8 @@ class PostprocessSpec(Strict):
     class_agnostic: bool = False
     multi_label: bool = True
     mask_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    overlap_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    stuff_area: Annotated[float, Field(ge=0, le=1)] | None = None
     # More candidates than this are cut to the best before NMS: a guard for the live loop against a threshold near zero.
     max_candidates: Positive = 30_000
     # The same for each class (SSD) or each feature level (RetinaNet, FCOS), where the trainer had such a limit.

@@ -1,10 +1,12 @@
 """Heads turn the outputs of a graph into results; the runtime knows heads, never families.
 
 A head is one file with `ROLES` (the output roles that a HeadSpec of this kind must name; further ones are `OPTIONAL_ROLES`,
-or exactly one of `ONE_OF`), `TASKS`, and `decode(outputs by role, spec, placement, settings) -> Result`.
+or exactly one of `ONE_OF`; a head that decodes different sets of outputs has `ROLE_SETS` instead), `TASKS`, and
+`decode(outputs by role, spec, placement, settings) -> Result`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import ModuleType
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,16 +30,22 @@ class Decode(Protocol):
 def load_head(spec: ModelSpec) -> Decode:
     """The decode function of the head that `spec` names; BundleError when its output roles do not fit."""
     module = plugins.load(__name__, spec.head.kind)
-    named, one_of = set(spec.head.outputs), set(getattr(module, "ONE_OF", ()))
-    unknown = named - set(module.ROLES) - set(getattr(module, "OPTIONAL_ROLES", ())) - one_of
-    if not named.issuperset(module.ROLES) or unknown or (one_of and len(named & one_of) != 1):
-        wanted = sorted(one_of) if one_of else sorted(module.ROLES)
+    named, sets = set(spec.head.outputs), _role_sets(module)
+    if named - set(getattr(module, "OPTIONAL_ROLES", ())) not in [set(roles) for roles in sets]:
         raise BundleError(
-            f"a {spec.head.kind} head wants {'one of ' if one_of else ''}the outputs {wanted}, the manifest names "
-            f"{sorted(named)}; export the bundle again"
+            f"a {spec.head.kind} head wants the outputs {' or '.join(str(sorted(roles)) for roles in sets)}, the manifest "
+            f"names {sorted(named)}; export the bundle again"
         )
     decode: Decode = module.decode
     return decode
+
+
+def _role_sets(module: ModuleType) -> Sequence[Sequence[str]]:
+    one_of = getattr(module, "ONE_OF", ())
+    if one_of:
+        return [(*module.ROLES, role) for role in one_of]
+    sets: Sequence[Sequence[str]] = getattr(module, "ROLE_SETS", None) or [module.ROLES]
+    return sets
 
 
 def boxes_to_pixels(boxes: npt.NDArray[Any], head: HeadSpec, size_hw: tuple[int, int]) -> Boxes:
