@@ -1,5 +1,6 @@
 """What a torch family is given and what it gives back."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,33 @@ class Wrapped:
     outputs: tuple[str, ...]
     imported: Imported
     labels: LabelSet
+
+
+@dataclass(frozen=True)
+class TorchGraph:
+    """One graph of several: its name, a module, example tensors of what its forward takes, and the names of what it gives.
+
+    What has the name of an earlier graph's output is fed with it.
+    """
+
+    name: str
+    module: Any
+    inputs: Mapping[str, Any]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class WrappedGraphs:
+    """A promptable network as graphs in the order in which they run; the first takes the normalised image tensor.
+
+    `reference` is what the network's own code makes of an image, points [1, P, 2] and their labels [1, P] (torch tensors):
+    the outputs of all graphs by name.
+    """
+
+    graphs: tuple[TorchGraph, ...]
+    imported: Imported
+    labels: LabelSet
+    reference: Callable[[Any, Any, Any], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,18 @@ class PreprocessSpec(Strict):
         return self
 
 
+class PromptSpec(Strict):
+    """How a promptable network's answer is chosen among its masks.
+
+    The first mask is the answer, unless it is unstable: of the pixels above `-stability_margin` (in logits) fewer than the
+    share `least_stability` are above `stability_margin`. Then it is the alternative of the highest quality. None: always
+    the first.
+    """
+
+    stability_margin: Annotated[float, Field(ge=0)] | None = None
+    least_stability: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
 class HeadSpec(Strict):
     """Which head decodes the outputs (a file of `runtime/heads`), and which graph output plays which role.
 
@@ -88,12 +100,14 @@ class HeadSpec(Strict):
     ignore_id: Annotated[int, Field(ge=0)] | None = None
     level_rows: tuple[Positive, ...] | None = None
     thing_ids: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    prompts: PromptSpec | None = None
 
 
 class ProposalSpec(Strict):
     """Regions that are proposed outside the network and fed to its input `input`, `count` of them, padded with zeros.
 
-    `method` is a file of `runtime/proposals`; boxes are x1 y1 x2 y2 in pixels of the input tensor, best first.
+    `method` names a file of `runtime/proposals` and its options; the input (1, count, 4) holds x1 y1 x2 y2 in pixels of the
+    input tensor, best first.
     """
 
     input: str
