@@ -117,9 +117,15 @@ class ProposalSpec(Strict):
 
 class TilingSpec(Strict):
     """An image of any size is cut into tiles of the network's input at full resolution, which overlap by `overlap_px` on
-    every side; the image is mirrored beyond its edges."""
+    every side; the image is mirrored beyond its edges.
+
+    `margin_px` is what the network's map leaves out of a tile on every side (convolutions without padding); tiles overlap by
+    that at least. `blend` mixes the maps of overlapping tiles at their seam instead of cutting there.
+    """
 
     overlap_px: Annotated[int, Field(ge=0)]
+    margin_px: Annotated[int, Field(ge=0)] = 0
+    blend: bool = False
 
 
 class GraphSpec(Strict):
@@ -148,6 +154,8 @@ class PostprocessSpec(Strict):
     mask_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     overlap_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
     stuff_area: Annotated[float, Field(ge=0, le=1)] | None = None
+    # How a class map is fitted to the picture's edges: a file of `runtime/refine`.
+    refine: str | None = None
     # More candidates than this are cut to the best before NMS: a guard for the live loop against a threshold near zero.
     max_candidates: Positive = 30_000
     # The same for each class (SSD) or each feature level (RetinaNet, FCOS), where the trainer had such a limit.
@@ -182,6 +190,8 @@ class ModelSpec(Strict):
         unknown = sorted(set(self.head.outputs.values()) - known)
         if unknown:
             raise ValueError(f"the head reads {unknown}, the graph gives {sorted(known)}")
+        if self.tiling is not None and self.task != "semantic":
+            raise ValueError(f"tiles are put together to maps of classes; a {self.task} network has no tiling")
         if self.head.background_id is not None and self.head.background_id >= len(self.labels):
             raise ValueError(f"the background is class {self.head.background_id} of {len(self.labels)} labels")
         return self
