@@ -19,6 +19,7 @@ def benchmark(
     backend: str = "ort",
     precision: str = "fp32",
     threads: int | None = None,
+    propose: str | None = None,
     seconds: float = 5.0,
     iterations: int = 50,
     warmup: int | None = None,
@@ -36,14 +37,15 @@ def benchmark(
     pictures = benchmark_frames(bundle, frames)
     # Before the network is loaded, so that load and clocks are those that the measurement found.
     device = describe_device()
-    with open_predictor(bundle, backend=backend, precision=precision, threads=threads) as predictor:
+    with open_predictor(bundle, backend=backend, precision=precision, threads=threads, propose=propose) as predictor:
         warm = warm_up(predictor, pictures.images, warmup, most_s=max(seconds, 1.0), tell=tell)
         runs = measure_runs(predictor, pictures.images, seconds=seconds, iterations=iterations, tell=tell)
         engine = dict(predictor.settings)
     starts = []
     for done in range(cold_start_repeats):
         tell("fresh processes", done / cold_start_repeats)
-        starts.append(cold_start(bundle, pictures.images[0], backend=backend, precision=precision, threads=threads))
+        image = pictures.images[0]
+        starts.append(cold_start(bundle, image, backend=backend, precision=precision, threads=threads, propose=propose))
     own: dict[str, Scalar] = {
         "seconds": seconds,
         "iterations": iterations,

@@ -26,12 +26,20 @@ class ColdStart:
     peak_rss_mib: float | None
 
 
-def cold_start(bundle: Bundle, image: Image, *, backend: str, precision: str, threads: int | None) -> ColdStart:
+def cold_start(
+    bundle: Bundle,
+    image: Image,
+    *,
+    backend: str,
+    precision: str,
+    threads: int | None,
+    propose: str | None = None,
+) -> ColdStart:
     """What a process of its own measures of itself with the bundle and the image; BackendError when it fails."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "image.npy"
         np.save(path, image)
-        return _run([str(bundle.path), str(path), backend, precision, str(threads or 0)])
+        return _run([str(bundle.path), str(path), backend, precision, str(threads or 0), propose or ""])
 
 
 def has_bytecode() -> bool:

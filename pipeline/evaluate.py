@@ -17,6 +17,7 @@ from edgewright.pipeline.datasets import BoxDataset, Dataset, MaskDataset
 from edgewright.pipeline.datasets._matching import match_labels
 from edgewright.pipeline.device import describe_device
 from edgewright.pipeline.per_image import matched, save_per_image
+from edgewright.pipeline.proposing import names_of
 from edgewright.pipeline.report.schema import BundleIdentity, DataIdentity, Measurement, Report, utc_now
 from edgewright.runtime import plugins
 from edgewright.runtime.atomic import atomic_file
@@ -50,18 +51,25 @@ def evaluate(
     precision: str = "fp32",
     threads: int | None = None,
     postprocess: PostprocessSpec | None = None,
+    propose: str | None = None,
     detections_path: Path | str | None = None,
     per_image_path: Path | str | None = None,
 ) -> Report:
     """The report of `bundle` on `dataset`: AP and AR of boxes and instance masks, IoU and Dice of class maps.
 
     Everything that can be checked is checked before the first inference. `postprocess` None means `evaluation_settings` of
-    the bundle. `detections_path` receives COCO results JSON, `per_image_path` what `gate` resamples: what became of every
+    the bundle, `propose` None its own method of proposals. `detections_path` receives COCO results JSON, `per_image_path` what `gate` resamples: what became of every
     detection; of class maps there is nothing to write.
     """
     settings = postprocess or evaluation_settings(bundle.spec.postprocess)
     opened = partial(
-        open_predictor, bundle, backend=backend, precision=precision, threads=threads, postprocess=settings
+        open_predictor,
+        bundle,
+        backend=backend,
+        precision=precision,
+        threads=threads,
+        postprocess=settings,
+        propose=propose,
     )
     if bundle.spec.task == "semantic":
         return _evaluate_maps(bundle, dataset, opened, detections_path)
@@ -154,7 +162,7 @@ def _boxes(spec: ModelSpec, dataset: Dataset) -> BoxDataset:
 def _predict(predictor: Predictor, dataset: Dataset) -> Iterator[Found]:
     for sample in progress(dataset, total=len(dataset), description="evaluate"):
         image = sample.image()
-        result = predictor(image)
+        result = predictor(image, names_of(sample))
         if not isinstance(result, Detections):
             raise UsageError(f"{predictor.spec.name} gives a {type(result).__name__}, boxes need Detections")
         yield Found(sample.image_id, replace(result, masks=None), _run_lengths(result, image))

@@ -1,7 +1,7 @@
 """A process of its own that opens a bundle, finds the first detections, and says when and with how much memory.
 
-`python -m edgewright.pipeline.first_detections BUNDLE IMAGE.npy BACKEND PRECISION THREADS` (THREADS 0: the backend's
-choice) prints one line of JSON. It imports what a program on the device imports, and nothing of the command line.
+`python -m edgewright.pipeline.first_detections BUNDLE IMAGE.npy BACKEND PRECISION THREADS PROPOSE` (THREADS 0: the backend's
+choice; PROPOSE empty: the bundle's) prints one line of JSON. It imports what a program on the device imports, and nothing of the command line.
 """
 
 import json
@@ -17,9 +17,11 @@ from edgewright.runtime.predictor import open_predictor
 
 def main(arguments: list[str]) -> None:
     """Write {"ready_s": CLOCK_MONOTONIC at the first detections, "peak_rss_kib": of this process, or null} to stdout."""
-    path, image, backend, precision, threads = arguments
+    path, image, backend, precision, threads, propose = arguments
     bundle = load_bundle(path)
-    with open_predictor(bundle, backend=backend, precision=precision, threads=int(threads) or None) as predict:
+    with open_predictor(
+        bundle, backend=backend, precision=precision, threads=int(threads) or None, propose=propose or None
+    ) as predict:
         predict(np.load(image))
         answer = {"ready_s": time.monotonic(), "peak_rss_kib": peak_rss_kib()}
     sys.stdout.write(json.dumps(answer) + "\n")

@@ -25,11 +25,16 @@ _TELL_EVERY_S = 0.5
 
 
 class Run(NamedTuple):
-    """The durations of one frame's stages in nanoseconds."""
+    """The durations of one frame's stages in nanoseconds; `propose` is None where the network needs no regions."""
 
     prepare: int
     infer: int
     finish: int
+    propose: int | None = None
+
+    @property
+    def total(self) -> int:
+        return sum(duration for duration in self if duration is not None)
 
 
 @dataclass(frozen=True)
@@ -44,12 +49,16 @@ def time_frame(predictor: Predictor, image: Image) -> Run:
     """The stages of one frame, timed without a gap between them."""
     clock = time.perf_counter_ns
     start = clock()
-    feeds, placement = predictor.prepare(image)
+    regions = predictor.propose(image, ())
+    proposed = clock() if regions is not None else start
+    feeds, placement = predictor.prepare(image, regions)
     prepared = clock()
     outputs = predictor.infer(feeds)
     inferred = clock()
     predictor.finish(outputs, placement)
-    return Run(prepared - start, inferred - prepared, clock() - inferred)
+    finished = clock()
+    proposal = None if regions is None else proposed - start
+    return Run(prepared - proposed, inferred - prepared, finished - inferred, proposal)
 
 
 def warm_up(predictor: Predictor, images: Iterable[Image], runs: int | None, *, most_s: float, tell: Tell) -> WarmUp:
@@ -65,7 +74,7 @@ def warm_up(predictor: Predictor, images: Iterable[Image], runs: int | None, *, 
     while not is_stable(totals):
         if totals and (len(totals) >= _MOST_WARMUP_RUNS or time.monotonic() - started_s >= most_s):
             return WarmUp(len(totals), stable=False)
-        totals.append(sum(time_frame(predictor, next(pictures))))
+        totals.append(time_frame(predictor, next(pictures)).total)
         tell("warm-up", 0.0)
     return WarmUp(len(totals), stable=True)
 
@@ -98,8 +107,9 @@ def measure_runs(
 
 def latency_measurements(runs: list[Run]) -> list[Measurement]:
     """p50, p95, p99 and mean of every stage and of them together in milliseconds, and the throughput."""
-    stages_ms = np.asarray(runs, np.float64) / 1e6
-    columns = {**dict(zip(Run._fields, stages_ms.T, strict=True)), "end_to_end": stages_ms.sum(axis=1)}
+    stages = [stage for stage in ("propose", "prepare", "infer", "finish") if getattr(runs[0], stage) is not None]
+    columns = {stage: np.array([getattr(run, stage) for run in runs]) / 1e6 for stage in stages}
+    columns["end_to_end"] = np.array([run.total for run in runs]) / 1e6
     numbers = [
         Measurement(name=f"latency.{stage}.{name}", value=value, unit="ms", higher_is_better=False)
         for stage, values in columns.items()

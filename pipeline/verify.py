@@ -10,6 +10,7 @@ import numpy.typing as npt
 from edgewright.runtime.bundle import Bundle, Golden
 from edgewright.runtime.errors import BundleError
 from edgewright.runtime.predictor import Predictor, open_predictor
+from edgewright.runtime.proposals import NONE
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,9 @@ def verify(
     if golden is None:
         raise BundleError(f"{bundle.path} has no golden tensors, so it cannot be verified; export the bundle again")
     stored = _stored_tensors(bundle, golden)
-    with open_predictor(bundle, backend=backend, precision=precision, threads=threads) as predictor:
+    # The regions are stored as well: the method that finds them may not be there, and is not what is verified.
+    propose = None if bundle.spec.proposals is None else "windows"
+    with open_predictor(bundle, backend=backend, precision=precision, threads=threads, propose=propose) as predictor:
         checks = [_check_input(bundle, golden, predictor, stored)]
         feeds = {tensor.name: stored[f"input:{tensor.name}"] for tensor in bundle.spec.inputs}
         outputs = predictor.infer(feeds)
@@ -64,7 +67,7 @@ def _check_input(
     image = cv2.imread(str(bundle.file(golden.image)), cv2.IMREAD_COLOR)
     if image is None:
         raise BundleError(f"{bundle.file(golden.image)} is not a readable image; export the bundle again")
-    feeds, _ = predictor.prepare(np.asarray(image, np.uint8))
+    feeds, _ = predictor.prepare(np.asarray(image, np.uint8), NONE)
     (name, got), spec = next(iter(feeds.items())), bundle.spec.preprocess
     level = abs(spec.scale) / min(abs(value) for value in spec.std)
     return _compare(f"input:{name}", got, stored[f"input:{name}"], golden.tolerance.input_levels * level * (1 + 1e-6))

@@ -19,9 +19,10 @@ WARMUP_FRAMES = 3
 
 
 class Network(Protocol):
-    """The three steps of a predictor."""
+    """The steps of a predictor; a network that needs no regions from outside proposes None."""
 
-    def prepare(self, image: Image, /) -> tuple[Any, Any]: ...
+    def propose(self, image: Image, names: Sequence[str], /) -> Any: ...
+    def prepare(self, image: Image, regions: Any, /) -> tuple[Any, Any]: ...
     def infer(self, feeds: Any, /) -> Any: ...
     def finish(self, outputs: Any, placement: Any, /) -> Result: ...
 
@@ -113,7 +114,10 @@ def stop_on_signals() -> Iterator[threading.Event]:
 
 
 def _process(frame: Frame, network: Network, labels: Sequence[str], wants_picture: bool, laps: Laps) -> Output:
-    feeds, placement = network.prepare(frame.image)
+    regions = network.propose(frame.image, frame.names)
+    if regions is not None:
+        laps.mark("propose")
+    feeds, placement = network.prepare(frame.image, regions)
     laps.mark("prepare")
     outputs = network.infer(feeds)
     laps.mark("infer")

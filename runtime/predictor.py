@@ -1,6 +1,7 @@
-"""The hot path: pre-process → backend → head."""
+"""The hot path: pre-process → backend → head; before them, regions for a network that takes them from outside."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -9,11 +10,12 @@ import numpy.typing as npt
 
 from edgewright.runtime.backends import Backend, BackendOptions, Setting, Tensors, open_backend
 from edgewright.runtime.bundle import Bundle
-from edgewright.runtime.errors import BackendError
+from edgewright.runtime.errors import BackendError, UsageError
 from edgewright.runtime.geometry import Placement
 from edgewright.runtime.heads import load_head
 from edgewright.runtime.preprocess import Preprocessor
-from edgewright.runtime.results import Image, Result
+from edgewright.runtime.proposals import Method, open_method, region_tensor
+from edgewright.runtime.results import Boxes, Image, Result
 from edgewright.runtime.spec import ModelSpec, PostprocessSpec
 
 
@@ -24,15 +26,21 @@ def open_predictor(
     precision: str = "fp32",
     threads: int | None = None,
     postprocess: PostprocessSpec | None = None,
+    propose: str | None = None,
     cache_dir: Path | None = None,
 ) -> "Predictor":
-    """A predictor for `bundle` on `backend`; `postprocess` None means the bundle's own thresholds."""
+    """A predictor for `bundle` on `backend`; None means the bundle's own thresholds and its own method of proposals."""
+    method = _method(bundle.spec, propose)
     entry = bundle.model_file(backend=backend, precision=precision)
     options = BackendOptions(precision=precision, threads=threads, cache_dir=cache_dir)
     engine = open_backend(backend, bundle.file(entry.name), options)
     try:
         return Predictor(
-            bundle.spec, engine, postprocess or bundle.spec.postprocess, {"backend": backend, "precision": precision}
+            bundle.spec,
+            engine,
+            postprocess or bundle.spec.postprocess,
+            {"backend": backend, "precision": precision, **_proposal_settings(bundle.spec, propose, method)},
+            method=method,
         )
     except BaseException:
         engine.close()
@@ -48,6 +56,8 @@ class Predictor:
         backend: Backend,
         postprocess: PostprocessSpec,
         settings: Mapping[str, Setting] | None = None,
+        *,
+        method: Method | None = None,
     ) -> None:
         self.spec = spec
         self.backend = backend
@@ -56,17 +66,32 @@ class Predictor:
         self._preprocess = Preprocessor(spec.preprocess)
         self._decode = load_head(spec)
         self._input = spec.inputs[0].name
+        self._method = method
         self._check_backend()
 
-    def __call__(self, image: Image) -> Result:
-        """What the network finds on a BGR uint8 image (H, W, 3), in pixels of that image."""
-        feeds, placement = self.prepare(image)
+    def __call__(self, image: Image, names: Sequence[str] = ()) -> Result:
+        """What the network finds on a BGR uint8 image (H, W, 3), in pixels of that image.
+
+        `names` are what a file of stored regions may know the image by.
+        """
+        feeds, placement = self.prepare(image, self.propose(image, names))
         return self.finish(self.infer(feeds), placement)
 
-    def prepare(self, image: Image) -> tuple[Tensors, Placement]:
-        """The input tensor, valid until the next call, and where the image lies in it."""
+    def propose(self, image: Image, names: Sequence[str] = ()) -> Boxes | None:
+        """Regions (N, 4) of the image in its pixels, best first; None when the network takes none from outside."""
+        return None if self.spec.proposals is None else self._regions(image, names)
+
+    def prepare(self, image: Image, regions: Boxes | None = None) -> tuple[Tensors, Placement]:
+        """The input tensors, valid until the next call, and where the image lies in the first.
+
+        A network that takes regions gets these; None: those that `propose` finds.
+        """
         tensor, placement = self._preprocess(image)
-        return {self._input: tensor}, placement
+        if self.spec.proposals is None:
+            return {self._input: tensor}, placement
+        boxes = self._regions(image, ()) if regions is None else regions
+        wanted = self.spec.proposals
+        return {self._input: tensor, wanted.input: region_tensor(boxes, placement, wanted.count)}, placement
 
     def infer(self, feeds: Tensors) -> dict[str, npt.NDArray[Any]]:
         """The raw outputs by name, valid until the next call."""
@@ -89,6 +114,11 @@ class Predictor:
     ) -> None:
         self.close()
 
+    def _regions(self, image: Image, names: Sequence[str]) -> Boxes:
+        if self._method is None:
+            raise UsageError(f"{self.spec.name} takes regions from outside; give them, or a method that proposes some")
+        return self._method(image, names)
+
     def _check_backend(self) -> None:
         for what, wanted, got in (
             ("input", self.spec.inputs, self.backend.inputs),
@@ -100,3 +130,20 @@ class Predictor:
                     f"the engine has no {what} {missing}, it has {sorted(tensor.name for tensor in got)}; "
                     "the model file does not belong to this manifest, export the bundle again"
                 )
+
+
+def _method(spec: ModelSpec, uri: str | None) -> Method | None:
+    if spec.proposals is not None:
+        return open_method(uri or spec.proposals.method)
+    if uri is not None:
+        raise UsageError(f"{spec.name} takes no regions from outside; leave --propose out")
+    return None
+
+
+def _proposal_settings(spec: ModelSpec, uri: str | None, method: Method | None) -> dict[str, Setting]:
+    """The method by its name alone, its options, and how many regions there are at most."""
+    if spec.proposals is None or method is None:
+        return {}
+    name = re.split("[:?]", uri or spec.proposals.method)[0]
+    options = {f"proposals.{key}": value for key, value in method.settings.items()}
+    return {"proposals": name, "proposals.count": spec.proposals.count, **options}

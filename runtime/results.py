@@ -1,6 +1,7 @@
 """What comes in and what goes out: a frame of a source, and what a network found on it."""
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -118,3 +119,8 @@ class Frame:
     @property
     def size_hw(self) -> tuple[int, int]:
         return self.image.shape[0], self.image.shape[1]
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """What files may know the picture by: the file that it comes from, and its number in the source."""
+        return Path(self.source).name, str(self.index)

@@ -8,7 +8,7 @@ from hdrh.histogram import HdrHistogram
 
 # What a frame passes through. `end_to_end` is all of these together; `age` is how old the frame was, since its
 # capture, when it reached the sinks.
-STAGES = ("capture", "prepare", "infer", "finish", "draw", "sink", "end_to_end", "age")
+STAGES = ("capture", "propose", "prepare", "infer", "finish", "draw", "sink", "end_to_end", "age")
 
 # 1 us to 10 minutes, with values kept to 3 digits: exact below 2 ms, within 0.1% above.
 _HIGHEST_US = 600_000_000

@@ -43,7 +43,10 @@ class StubPredictor:
         self.busy = False
         self.seconds = seconds
 
-    def prepare(self, image: Any) -> tuple[Any, Any]:
+    def propose(self, image: Any, names: Any) -> None:
+        return None
+
+    def prepare(self, image: Any, regions: Any) -> tuple[Any, Any]:
         self.busy = True
         self.images.append(image)
         return {}, None
@@ -283,7 +286,7 @@ def test_peak_memory_is_the_high_water_mark_or_unknown(tmp_path: Path) -> None:
 
 def test_the_fresh_process_imports_nothing_of_the_command_line(bundle: Bundle, tmp_path: Path) -> None:
     np.save(tmp_path / "image.npy", blob_image())
-    words = [str(bundle.path), str(tmp_path / "image.npy"), "ort", "fp32", "1"]
+    words = [str(bundle.path), str(tmp_path / "image.npy"), "ort", "fp32", "1", ""]
     code = (
         "import sys; from edgewright.pipeline.first_detections import main; main(sys.argv[1:]);"
         "sys.exit(sorted({'click', 'rich', 'yaml', 'jinja2', 'torch', 'onnx', 'psutil'} & set(sys.modules)).__repr__())"
