@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edgewright.export.trial_regions import window_regions
 from edgewright.runtime.atomic import atomic_folder
 from edgewright.runtime.backends import BackendOptions, open_backend
 from edgewright.runtime.bundle import (
@@ -95,7 +96,8 @@ def reference_run(model: Path, spec: ModelSpec, image: Image) -> dict[str, npt.N
     """The input tensor and the outputs of one image in ONNX Runtime, as "input:NAME" and "output:NAME"."""
     try:
         with Predictor(spec, open_backend("ort", model, BackendOptions()), spec.postprocess) as predictor:
-            feeds, placement = predictor.prepare(image)
+            regions = None if spec.proposals is None else window_regions(image, spec.proposals.count)
+            feeds, placement = predictor.prepare(image, regions)
             outputs = predictor.infer(feeds)
             check_outputs(outputs, spec)
             predictor.finish(outputs, placement)

@@ -35,7 +35,7 @@ def import_torch(request: ExportRequest, output: Path, *, replace: bool = False)
     family = _family(request, network)
     wrapped: Wrapped = family.build(network, request)
     example = torch.zeros(wrapped.imported.preprocess.tensor_shape)
-    converted = to_onnx(wrapped.module, {_INPUT: example}, wrapped.outputs)
+    converted = to_onnx(wrapped.module, {_INPUT: example, **wrapped.examples}, wrapped.outputs)
     graph = converted.model.graph
     spec = model_spec(
         request,
@@ -64,9 +64,9 @@ def import_torch(request: ExportRequest, output: Path, *, replace: bool = False)
 
 
 def run_torch(wrapped: Wrapped, feeds: Tensors) -> Tensors:
-    """The outputs by name of the wrapped network for the input tensor."""
+    """The outputs by name of the wrapped network for the input tensors."""
     with torch.no_grad():
-        result = wrapped.module(torch.from_numpy(feeds[_INPUT]))
+        result = wrapped.module(*(torch.from_numpy(feeds[name]) for name in (_INPUT, *wrapped.examples)))
     tensors = (result,) if isinstance(result, torch.Tensor) else result
     return {name: tensor.numpy() for name, tensor in zip(wrapped.outputs, tensors, strict=True)}
 

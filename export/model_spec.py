@@ -47,6 +47,7 @@ def model_spec(
         preprocess=preprocess,
         head=imported.head.model_copy(update=request.given("ignore_id")),
         postprocess=postprocess,
+        proposals=imported.proposals,
     )
 
 

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edgewright.export.trial_regions import trial_regions
 from edgewright.runtime.backends import BackendOptions, open_backend
 from edgewright.runtime.bundle import BackendParity, Parity
 from edgewright.runtime.conveyor import render_scene
@@ -17,6 +18,7 @@ from edgewright.runtime.errors import BackendError, MissingDependencyError, Pari
 from edgewright.runtime.heads import load_head
 from edgewright.runtime.matching import match_detections
 from edgewright.runtime.preprocess import preprocess
+from edgewright.runtime.proposals import region_tensor
 from edgewright.runtime.results import Detections, Image, Result, SemanticMap
 from edgewright.runtime.spec import ModelSpec, PostprocessSpec
 
@@ -70,7 +72,11 @@ def parity_images(size_hw: tuple[int, int], extra: Image | None = None) -> dict[
 
 def _prepared(image: Image, spec: ModelSpec) -> tuple[Tensors, Any]:
     tensor, placement = preprocess(image, spec.preprocess)
-    return {spec.inputs[0].name: tensor}, placement
+    feeds = {spec.inputs[0].name: tensor}
+    if spec.proposals is not None:
+        count = spec.proposals.count
+        feeds[spec.proposals.input] = region_tensor(trial_regions(image, count), placement, count)
+    return feeds, placement
 
 
 def _compare_if_possible(

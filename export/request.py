@@ -26,6 +26,15 @@ class ExportRequest(Strict):
     weights: str | None = None
     roi: Literal["op", "grid"] | None = None
 
+    # Tiles at full resolution, for networks that give a class for every pixel: by how many pixels they overlap on every side,
+    # whether they are mixed where they meet, and how many pixels of a tile the map leaves out on every side.
+    tile_overlap: Index | None = None
+    tile_blend: bool | None = None
+    output_margin: Index | None = None
+    # How many regions the second stage looks at, and who proposes them to a network that takes them from outside.
+    proposals: Annotated[int, Field(gt=0)] | None = None
+    propose: str | None = None
+
     resize: Resize | None = None
     rounding: Literal["nearest", "floor"] | None = None
     pad_value: Annotated[int, Field(ge=0, le=255)] | None = None
@@ -54,6 +63,8 @@ class ExportRequest(Strict):
     # The network's class index of every label, in the order of the labels; classes that are left out go away.
     class_map: Annotated[tuple[Index, ...], Field(min_length=1)] | None = None
     background_index: Index | None = None
+    # Whether a grid YOLO gives the widths and heights of boxes, or their square roots.
+    box_sizes: Literal["plain", "sqrt"] | None = None
     ignore_id: Index | None = None
 
     conf_threshold: Fraction | None = None
@@ -62,6 +73,7 @@ class ExportRequest(Strict):
     class_agnostic: bool | None = None
     multi_label: bool | None = None
     mask_threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+    refine: str | None = None
 
     def given(self, *names: str) -> dict[str, object]:
         """The named keys that have a value."""
@@ -73,6 +85,7 @@ PREPROCESS_KEYS = tuple(name for name in PreprocessSpec.model_fields if name in 
 DESCRIPTION_KEYS = (
     "head", "output_layout", "boxes_output", "scores_output", "objectness_output", "classes_output", "count_output",
     "coefficients_output", "prototypes_output", "pixels_output", "box_format", "activation", "class_map", "background_index",
+    "box_sizes",
 )  # fmt: skip
 POSTPROCESS_KEYS = (
     "conf_threshold",
@@ -81,4 +94,5 @@ POSTPROCESS_KEYS = (
     "class_agnostic",
     "multi_label",
     "mask_threshold",
+    "refine",
 )

@@ -1,7 +1,7 @@
 """What a torch family is given and what it gives back."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from edgewright.export.families import Imported
@@ -24,12 +24,16 @@ class TorchNetwork:
 
 @dataclass(frozen=True)
 class Wrapped:
-    """A module whose forward takes the normalised image tensor and returns tensors named `outputs`."""
+    """A module whose forward takes the normalised image tensor and returns tensors named `outputs`.
+
+    `examples` are its further inputs by name, in order.
+    """
 
     module: Any
     outputs: tuple[str, ...]
     imported: Imported
     labels: LabelSet
+    examples: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

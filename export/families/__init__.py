@@ -9,7 +9,7 @@ from types import ModuleType
 
 from edgewright.runtime import plugins
 from edgewright.runtime.errors import UsageError
-from edgewright.runtime.spec import HeadSpec, PostprocessSpec, PreprocessSpec, Task
+from edgewright.runtime.spec import HeadSpec, PostprocessSpec, PreprocessSpec, ProposalSpec, Task
 
 # Names that users know a family by. YOLOv6 and v7 export the v5 layout, v9 to v12 the v8 layout.
 ALIASES = {
@@ -30,6 +30,7 @@ class Imported:
     preprocess: PreprocessSpec
     postprocess: PostprocessSpec
     classes: int | None
+    proposals: ProposalSpec | None = None
 
 
 def load_family(name: str) -> ModuleType:

@@ -70,7 +70,7 @@ def _of_each_shape(side: float, overlap: float) -> Iterator[Boxes]:
         h, w = min(1.0, side * shape**0.5), min(1.0, side / shape**0.5)
         y, x = np.meshgrid(_starts(h, overlap), _starts(w, overlap), indexing="ij")
         corners = np.stack([x.ravel(), y.ravel()], 1)
-        yield np.concatenate([corners, corners + [w, h]], 1).astype(np.float32)
+        yield np.concatenate([corners, corners + np.array([w, h])], 1).astype(np.float32)
 
 
 def _starts(side: float, overlap: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
