@@ -8,22 +8,22 @@ from edgewright.runtime.system_files import read_int, read_text
 
 def cpu_quota(root: Path) -> float | None:
     """How many cores' worth of time this process may use, None without a limit."""
-    v2 = [_quota_v2(folder) for folder in _folders(root, "")]
-    v1 = [_quota_v1(folder) for folder in _folders(root, "cpu")]
+    v2 = [_quota_v2(folder) for folder in group_folders(root, "")]
+    v1 = [_quota_v1(folder) for folder in group_folders(root, "cpu")]
     quotas = [quota for quota in (*v2, *v1) if quota is not None]
     return round(min(quotas), 2) if quotas else None
 
 
 def memory_limit_bytes(root: Path) -> int | None:
     """How much memory this process may use, None without a limit."""
-    v2 = [read_int(folder / "memory.max") for folder in _folders(root, "")]
-    v1 = [read_int(folder / "memory.limit_in_bytes") for folder in _folders(root, "memory")]
+    v2 = [read_int(folder / "memory.max") for folder in group_folders(root, "")]
+    v1 = [read_int(folder / "memory.limit_in_bytes") for folder in group_folders(root, "memory")]
     # Version 1 writes "no limit" as the largest multiple of a page below 2**63.
     limits = [limit for limit in (*v2, *v1) if limit is not None and limit < 2**62]
     return min(limits, default=None)
 
 
-def _folders(root: Path, controller: str) -> Iterator[Path]:
+def group_folders(root: Path, controller: str) -> Iterator[Path]:
     """This process's group and its parents, for every of them may set a limit; `controller` "" is version 2.
 
     In a container the file may name a path of the host that is not there; the mounted root is the container's group.
