@@ -31,6 +31,10 @@ class ExportError(EdgeError):
     """A network cannot become a bundle: unknown family, wrong shapes, labels that do not fit."""
 
 
+class CalibrationError(EdgeError):
+    """A network cannot be quantized, or its calibration images do not do."""
+
+
 class MissingDependencyError(EdgeError):
     """An optional package is not installed; the sentence says which extra brings it."""
 
