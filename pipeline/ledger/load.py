@@ -22,13 +22,14 @@ def load_counters(root: Path) -> dict[str, float]:
 def own_seconds() -> float:
     """The processor time of this process and of all that it started."""
     own = psutil.Process()
-    total = 0.0
-    for process in (own, *own.children(recursive=True)):
-        try:
-            total += sum(process.cpu_times()[:4])
-        except psutil.Error:  # it ended just now, and its time is counted with its parent's
-            continue
-    return total
+    return sum(map(_seconds, (own, *own.children(recursive=True))))
+
+
+def _seconds(process: psutil.Process) -> float:
+    try:
+        return float(sum(process.cpu_times()[:4]))
+    except psutil.Error:  # it ended just now, and its time is counted with its parent's
+        return 0.0
 
 
 def _machine_seconds(root: Path) -> dict[str, float]:

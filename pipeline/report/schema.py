@@ -52,12 +52,40 @@ class PerImageFile(Strict):
     sha256: str
 
 
+class LatencyRatio(Strict):
+    """Candidate over baseline, measured in turn in one run; `noise` is how far the baseline was from itself, as a share."""
+
+    name: str
+    candidate: FiniteFloat
+    baseline: FiniteFloat
+    ratio: FiniteFloat
+    interval: tuple[FiniteFloat, FiniteFloat]
+    noise: FiniteFloat
+
+
+class Against(Strict):
+    """The baseline that the report's bundle was measured against, block by block in turn, in processes of their own.
+
+    `settings` are those of the baseline's engine; every launch started all processes anew.
+    """
+
+    baseline: BundleIdentity
+    settings: dict[str, Scalar]
+    launches: int
+    rounds: int
+    ratios: tuple[LatencyRatio, ...]
+
+    def ratio(self, name: str) -> LatencyRatio | None:
+        """That of the measurement called `name`, None when it was not taken in turn."""
+        return next((ratio for ratio in self.ratios if ratio.name == name), None)
+
+
 class Report(Strict):
     """Measurements with all that produced them.
 
     `settings` are by verb ("evaluate", "benchmark"). `device` is what must agree before two reports may be compared;
     `software` and `state` explain a difference but do not forbid the comparison. `per_image` is None when no results were
-    kept image by image.
+    kept image by image, `against` when no baseline was measured in the same run.
     """
 
     format: Annotated[int, Field(ge=1)] = FORMAT
@@ -69,6 +97,7 @@ class Report(Strict):
     state: dict[str, JsonValue] = Field(default_factory=dict)
     measurements: tuple[Measurement, ...]
     per_image: PerImageFile | None = None
+    against: Against | None = None
     notes: tuple[str, ...] = ()
     created: str
 
@@ -126,6 +155,8 @@ def _merge_two(a: Report, b: Report) -> Report:
         raise _conflict("data.digest", a.data.digest, b.data.digest)
     if a.per_image and b.per_image and a.per_image.sha256 != b.per_image.sha256:
         raise _conflict("per_image.sha256", a.per_image.sha256, b.per_image.sha256)
+    if a.against and b.against and a.against != b.against:
+        raise _conflict("against.baseline.digest", a.against.baseline.digest, b.against.baseline.digest)
     of_a, of_b = ({m.name: m for m in report.measurements} for report in (a, b))
     return Report(
         bundle=a.bundle,
@@ -136,6 +167,7 @@ def _merge_two(a: Report, b: Report) -> Report:
         state={**a.state, **b.state},
         measurements=tuple(_union("measurements", of_a, of_b).values()),
         per_image=a.per_image or b.per_image,
+        against=a.against or b.against,
         notes=tuple(dict.fromkeys((*a.notes, *b.notes, *_software_notes(a.software, b.software)))),
         created=max(a.created, b.created),
     )
