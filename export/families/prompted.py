@@ -18,7 +18,7 @@ _CLASSES = frozenset(("Sam2Model", "Sam2VideoModel", "EdgeTamModel", "EdgeTamVid
 _MULTIPLE = 32
 _EMBEDDING, _FEATURES = "image_embedding", ("features_stride8", "features_stride4")
 # Far enough below every attention score to vanish in the softmax, and within the range of half precision.
-_NEVER = -1e4
+_NEVER = -6e4
 # transformers.Sam2ImageProcessor
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -53,9 +53,7 @@ def build_graphs(network: TorchNetwork, request: ExportRequest) -> WrappedGraphs
             head=HeadSpec(
                 kind="prompted", outputs={"masks": "masks", "quality": "quality"}, prompts=_prompt_spec(module)
             ),
-            preprocess=PreprocessSpec(
-                size_hw=(side, side), resize="stretch", scale=1 / 255, mean=_MEAN, std=_STD
-            ),
+            preprocess=PreprocessSpec(size_hw=(side, side), resize="stretch", scale=1 / 255, mean=_MEAN, std=_STD),
             # A prompt asks for one mask, and gets it however sure the network is.
             postprocess=PostprocessSpec(conf_threshold=0.0),
             classes=1,
@@ -103,9 +101,7 @@ def _forward(module: Any, images: Any, points: Any, labels: Any) -> dict[str, An
         sizes = module.backbone_feature_sizes
         levels = [level.permute(1, 2, 0).view(1, -1, *size) for level, size in zip(maps, sizes, strict=True)]
         sparse, dense = module.prompt_encoder(*_as_prompts(points, labels), None)
-        answers = [
-            _decode(module, levels, sparse, dense, alternatives=alternatives) for alternatives in (False, True)
-        ]
+        answers = [_decode(module, levels, sparse, dense, alternatives=alternatives) for alternatives in (False, True)]
     masks, quality = (torch.cat([answer[part] for answer in answers], dim=2)[0] for part in (0, 1))
     return {_EMBEDDING: levels[2], _FEATURES[0]: levels[1], _FEATURES[1]: levels[0], "masks": masks, "quality": quality}
 
@@ -158,7 +154,9 @@ class _MaskDecoder(torch.nn.Module):
         self.positions = torch.nn.Buffer(positions.flatten(2).transpose(1, 2).unsqueeze(1))
         self.cells = cells
 
-    def forward(self, image_embedding: Any, features_stride8: Any, features_stride4: Any, points: Any, labels: Any) -> Any:
+    def forward(
+        self, image_embedding: Any, features_stride8: Any, features_stride4: Any, points: Any, labels: Any
+    ) -> Any:
         tokens, hidden = self._tokens(points, labels)
         image = image_embedding + self.prompts.no_mask_embed.weight.reshape(1, -1, 1, 1)
         tokens, image = self._attend(tokens, image.flatten(2).transpose(1, 2).unsqueeze(1), hidden)
