@@ -10,7 +10,7 @@ import torch
 
 from edgewright.export.bundling import MODEL, Origin, read_image, write_bundle
 from edgewright.export.complexity import complexity
-from edgewright.export.families import load_family
+from edgewright.export.families import Imported, load_family
 from edgewright.export.graph_editor import tensor_spec
 from edgewright.export.model_spec import model_spec
 from edgewright.export.parity import Tensors, parity_images, prove_parity
@@ -34,6 +34,7 @@ def import_torch(request: ExportRequest, output: Path, *, replace: bool = False)
     network = load_network(request)
     family = _family(request, network)
     wrapped: Wrapped = family.build(network, request)
+    _refuse_unused(request, wrapped.imported)
     example = torch.zeros(wrapped.imported.preprocess.tensor_shape)
     converted = to_onnx(wrapped.module, {_INPUT: example, **wrapped.examples}, wrapped.outputs)
     graph = converted.model.graph
@@ -69,6 +70,14 @@ def run_torch(wrapped: Wrapped, feeds: Tensors) -> Tensors:
         result = wrapped.module(*(torch.from_numpy(feeds[name]) for name in (_INPUT, *wrapped.examples)))
     tensors = (result,) if isinstance(result, torch.Tensor) else result
     return {name: tensor.numpy() for name, tensor in zip(wrapped.outputs, tensors, strict=True)}
+
+
+def _refuse_unused(request: ExportRequest, imported: Imported) -> None:
+    """UsageError for a wish about regions that the network has no use for."""
+    if request.proposals is not None and imported.head.kind not in ("rcnn", "roi_masks"):
+        raise UsageError(f"{request.source} looks at no region proposals; leave --proposals out")
+    if request.propose is not None and imported.proposals is None:
+        raise UsageError(f"{request.source} takes no regions from outside; leave --propose out")
 
 
 def _family(request: ExportRequest, network: TorchNetwork) -> ModuleType:

@@ -13,6 +13,7 @@ _PACKAGES = {
     "backends": "edgewright.runtime.backends",
     "heads": "edgewright.runtime.heads",
     "NMS variants": "edgewright.runtime.nms",
+    "region proposals": "edgewright.runtime.proposals",
     "sources": "edgewright.runtime.sources",
     "sinks": "edgewright.runtime.sinks",
     "data sets": "edgewright.pipeline.datasets",

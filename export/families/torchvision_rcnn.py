@@ -12,7 +12,7 @@ from torchvision.models.detection.mask_rcnn import MaskRCNN
 
 from edgewright.export.families import Imported
 from edgewright.export.families._torchvision_input import Features, clip_boxes, preprocess_of
-from edgewright.export.region_pool import RegionPool
+from edgewright.export.region_pool import static_pool
 from edgewright.export.region_proposals import Proposals
 from edgewright.export.request import ExportRequest
 from edgewright.export.static_nms import best_first, keep_mask
@@ -37,13 +37,13 @@ def build(network: TorchNetwork, request: ExportRequest) -> Wrapped:
     preprocess = preprocess_of(detector.transform, request)
     total = class_count(detector, Features(detector, preprocess.size_hw), preprocess.size_hw)
     columns = class_columns(request, network, total)
-    settings = _postprocess(detector.roi_heads, request)
+    settings = own_limits(detector.roi_heads, request)
     options = {"roi": request.roi or "op"}
     kind, module = "rcnn", TwoStage(detector, preprocess.size_hw, columns.indices, **options)
     if isinstance(detector, MaskRCNN):
         kind, module = (
             "roi_masks",
-            _WithMasks(detector, preprocess.size_hw, columns.indices, total, settings, **options),
+            WithMasks(detector, preprocess.size_hw, columns.indices, total, settings, **options),
         )
     return Wrapped(
         module=module.eval(),
@@ -59,7 +59,7 @@ def build(network: TorchNetwork, request: ExportRequest) -> Wrapped:
     )
 
 
-def _postprocess(heads: Any, request: ExportRequest) -> PostprocessSpec:
+def own_limits(heads: Any, request: ExportRequest) -> PostprocessSpec:
     """The network's own limits, or the user's: with masks they become part of the graph."""
     own = {
         "conf_threshold": heads.score_thresh,
@@ -82,7 +82,7 @@ class TwoStage(torch.nn.Module):
         with torch.no_grad():
             maps = self.features(torch.zeros(1, 3, *size_hw))
         self.proposals = Proposals(detector.rpn, self.features, size_hw)
-        self.pool = RegionPool(heads.box_roi_pool, maps, size_hw, roi=roi)
+        self.pool = static_pool(heads.box_roi_pool, maps, size_hw, roi=roi)
         self.box_head, self.box_predictor, self.box_coder = heads.box_head, heads.box_predictor, heads.box_coder
         self.register_buffer("columns", torch.tensor(columns))
 
@@ -102,10 +102,10 @@ class TwoStage(torch.nn.Module):
         return boxes, scores * valid[:, None] * large.to(scores.dtype)
 
 
-class _WithMasks(TwoStage):
+class WithMasks(TwoStage):
     """The second stage's suppression inside the graph, and masks for the boxes that remain."""
 
-    outputs = ("boxes", "scores", "classes", "masks")
+    outputs: tuple[str, ...] = ("boxes", "scores", "classes", "masks")
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class _WithMasks(TwoStage):
         heads = detector.roi_heads
         with torch.no_grad():
             maps = self.features(torch.zeros(1, 3, *size_hw))
-        self.mask_pool = RegionPool(heads.mask_roi_pool, maps, size_hw, roi=roi)
+        self.mask_pool = static_pool(heads.mask_roi_pool, maps, size_hw, roi=roi)
         self.mask_head, self.mask_predictor = heads.mask_head, heads.mask_predictor
         self.total, self.settings = total, settings
         every = self.proposals.count * len(columns)
@@ -130,7 +130,10 @@ class _WithMasks(TwoStage):
         self.count = min(settings.max_detections, self.candidates)
 
     def forward(self, images: Any) -> tuple[Any, ...]:
-        maps = self.features(images)
+        return self.finished(self.features(images))
+
+    def finished(self, maps: dict[str, Any]) -> tuple[Any, ...]:
+        """The detections and their masks, each of one image."""
         boxes, scores, classes = self._final(*self.refined(maps))
         logits = self.mask_predictor(self.mask_head(self.mask_pool(maps, boxes)))
         row = torch.arange(self.count) * self.total + self.columns[classes]

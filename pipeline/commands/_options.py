@@ -24,6 +24,13 @@ precision_option = click.option(
 threads_option = click.option(
     "--threads", type=click.IntRange(min=1), default=None, help="Threads of the engine.  [default: all usable cores]"
 )
+propose_option = click.option(
+    "--propose",
+    metavar="METHOD",
+    default=None,
+    help="For a network that takes regions from outside: selective_search, windows, file:BOXES.json (see `edgewright "
+    "propose`).  [default: the bundle's]",
+)
 json_option = click.option(
     "--json", "json_path", metavar="FILE", default=None, help="Write the machine-readable report."
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgewright.pipeline.commands._options import engine_options, json_option
+from edgewright.pipeline.commands._options import engine_options, json_option, propose_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("bundle", metavar="BUNDLE")
 @engine_options
+@propose_option
 @click.option(
     "--seconds", type=click.FloatRange(min=0), default=5.0, show_default=True, help="Measure at least so long,"
 )
@@ -37,6 +38,7 @@ def command(
     backend: str,
     precision: str,
     threads: int | None,
+    propose: str | None,
     seconds: float,
     iterations: int,
     warmup: int | None,
@@ -58,6 +60,7 @@ def command(
             backend=backend,
             precision=precision,
             threads=threads,
+            propose=propose,
             seconds=seconds,
             iterations=iterations,
             warmup=warmup,

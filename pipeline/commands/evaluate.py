@@ -4,12 +4,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgewright.pipeline.commands._options import engine_options, json_option
+from edgewright.pipeline.commands._options import engine_options, json_option, propose_option
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from edgewright.pipeline.report.schema import Measurement, Report
+
+# Columns that say little beside the others; the JSON report has them.
+_LEFT_TO_THE_REPORT = ("accuracy", "VOC-AP")
 
 
 @click.command()
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     help="Labelled images: coco:IMAGES_DIR:ANNOTATIONS.json, masks:IMAGES_DIR:MASKS_DIR or synthetic:SEED:COUNT.",
 )
 @engine_options
+@propose_option
 @click.option("--conf", type=click.FloatRange(0, 1), default=0.001, show_default=True, help="Least score.")
 @click.option("--iou", type=click.FloatRange(0, 1), default=None, help="Overlap for NMS.  [default: the bundle's]")
 @click.option(
@@ -37,6 +41,7 @@ def command(
     backend: str,
     precision: str,
     threads: int | None,
+    propose: str | None,
     conf: float,
     iou: float | None,
     max_det: int,
@@ -69,6 +74,7 @@ def command(
             backend=backend,
             precision=precision,
             threads=threads,
+            propose=propose,
             postprocess=evaluation_settings(loaded.spec.postprocess, conf=conf, iou=iou, max_detections=max_det),
             detections_path=detections_path,
             per_image_path=None if json_path is None else f"{json_path}.npz",
@@ -94,7 +100,7 @@ def _class_table(by_class: "list[Measurement]") -> "Table":
     """A row for every class, a column for each of "AP/dog", "mask-AP/dog", ...; a dash where a class has no value."""
     from rich.table import Table
 
-    values = {tuple(m.name.split("/", 1)): m.value for m in by_class}
+    values = {tuple(m.name.split("/", 1)): m.value for m in by_class if m.name.split("/")[0] not in _LEFT_TO_THE_REPORT}
     metrics, labels = (list(dict.fromkeys(key[part] for key in values)) for part in (0, 1))
     table = Table("class", box=None, padding=(0, 2, 0, 0))
     for metric in metrics:

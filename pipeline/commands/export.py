@@ -30,6 +30,17 @@ from edgewright.pipeline.commands._options import json_option
     help="How regions are cut out: the RoiAlign operator, or GridSample for TensorRT without plugins.  [default: op]",
 )
 @click.option(
+    "--proposals",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="For a two-stage detector: how many regions its second stage looks at.  [default: 300]",
+)
+@click.option(
+    "--propose",
+    metavar="METHOD",
+    help="For R-CNN and Fast R-CNN: who finds these regions on the device.  [default: selective_search]",
+)
+@click.option(
     "--labels", metavar="NAME|FILE", help="A built-in list (coco80, ...) or a text file with one label a line."
 )
 @click.option("--name", help="The bundle's name.  [default: the file's]")

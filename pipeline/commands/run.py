@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgewright.pipeline.commands._options import engine_options, json_option
+from edgewright.pipeline.commands._options import engine_options, json_option, propose_option
 
 if TYPE_CHECKING:
     from edgewright.runtime.spec import PostprocessSpec
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     help="jsonl:FILE (jsonl:- is stdout), images:DIR, video:FILE.mp4; may be given several times.",
 )
 @engine_options
+@propose_option
 @click.option("--conf", type=click.FloatRange(0, 1), default=None, help="Least score.  [default: the bundle's]")
 @click.option("--iou", type=click.FloatRange(0, 1), default=None, help="Overlap for NMS.  [default: the bundle's]")
 @click.option("--max-frames", type=click.IntRange(min=1), default=None, help="Stop after so many frames.")
@@ -39,6 +40,7 @@ def command(
     backend: str,
     precision: str,
     threads: int | None,
+    propose: str | None,
     conf: float | None,
     iou: float | None,
     max_frames: int | None,
@@ -66,7 +68,9 @@ def command(
     with (
         atomic_file(json_path) if json_path is not None else nullcontext() as json_file,
         open_source(source_uri) as source,
-        open_predictor(loaded, backend=backend, precision=precision, threads=threads, postprocess=chosen) as predictor,
+        open_predictor(
+            loaded, backend=backend, precision=precision, threads=threads, postprocess=chosen, propose=propose
+        ) as predictor,
     ):
         try:
             run(source, predictor, sink_uris, statistics=statistics, max_frames=max_frames)

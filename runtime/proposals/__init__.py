@@ -37,14 +37,19 @@ class Method(Protocol):
 
 def open_method(uri: str) -> Method:
     """The method that `uri` names; UsageError for an unknown one or an unknown option."""
-    match = _URI.fullmatch(uri)
-    if match is None:
-        raise UsageError(
-            f"'{uri}' names no method of region proposals; write NAME, NAME:LOCATION or NAME?option=value, "
-            f"with one of: {', '.join(plugins.names(__name__))}"
-        )
-    method: Method = plugins.load(__name__, match[1]).from_uri(match[2])
+    name, rest = _parts(uri)
+    method: Method = plugins.load(__name__, name).from_uri(rest)
     return method
+
+
+def method_name(uri: str) -> str:
+    """The method's name alone, whether or not it can be opened here; UsageError when there is no such method."""
+    name, known = _parts(uri)[0], plugins.names(__name__)
+    if name not in known:
+        raise UsageError(
+            f"there is no method of region proposals '{name}'{plugins.suggestion(name, known)}; there are: {', '.join(known)}"
+        )
+    return name
 
 
 def region_tensor(regions_xyxy: Boxes, placement: Placement, count: int) -> npt.NDArray[np.float32]:
@@ -60,3 +65,13 @@ def region_tensor(regions_xyxy: Boxes, placement: Placement, count: int) -> npt.
     tensor = np.zeros((1, count, 4), np.float32)
     tensor[0, : len(best)] = best
     return tensor
+
+
+def _parts(uri: str) -> tuple[str, str]:
+    match = _URI.fullmatch(uri)
+    if match is None:
+        raise UsageError(
+            f"'{uri}' names no method of region proposals; write NAME, NAME:LOCATION or NAME?option=value, "
+            f"with one of: {', '.join(plugins.names(__name__))}"
+        )
+    return match[1], match[2]

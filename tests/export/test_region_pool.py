@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchvision.ops import MultiScaleRoIAlign
 
-from edgewright.export.region_pool import RegionPool
+from edgewright.export.region_pool import static_pool
 from edgewright.runtime.errors import ExportError
 
 SIZE = (160, 224)
@@ -34,13 +34,13 @@ def test_either_form_gives_torchvisions_features(roi: str, names: list[str]) -> 
     # A small canonical size spreads these boxes over all levels.
     pool = MultiScaleRoIAlign(names, (5, 7), 2, canonical_scale=56, canonical_level=3)
     wanted = pool(maps(), [boxes()], [SIZE])
-    got = RegionPool(pool, maps(), SIZE, roi=roi)(maps(), boxes())
+    got = static_pool(pool, maps(), SIZE, roi=roi)(maps(), boxes())
     torch.testing.assert_close(got, wanted, atol=2e-5, rtol=0)
 
 
 def test_what_cannot_be_pooled_in_a_fixed_shape_is_refused() -> None:
     adaptive = MultiScaleRoIAlign(["0", "1"], 5, 0)
     with pytest.raises(ExportError, match="needs a fixed sampling_ratio"):
-        RegionPool(adaptive, maps(), SIZE, roi="grid")
+        static_pool(adaptive, maps(), SIZE, roi="grid")
     with pytest.raises(ExportError, match="pools its regions with Identity"):
-        RegionPool(torch.nn.Identity(), maps(), SIZE, roi="op")
+        static_pool(torch.nn.Identity(), maps(), SIZE, roi="op")
