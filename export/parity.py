@@ -16,10 +16,10 @@ from edgewright.runtime.bundle import BackendParity, Parity
 from edgewright.runtime.conveyor import render_scene
 from edgewright.runtime.errors import BackendError, MissingDependencyError, ParityError
 from edgewright.runtime.heads import load_head
-from edgewright.runtime.matching import match_detections
+from edgewright.runtime.matching import SCORE_TOLERANCE, match_detections, same_segments
 from edgewright.runtime.preprocess import preprocess
 from edgewright.runtime.proposals import region_tensor
-from edgewright.runtime.results import Detections, Image, Result, SemanticMap
+from edgewright.runtime.results import Detections, Image, PanopticMap, Result, SemanticMap
 from edgewright.runtime.spec import ModelSpec, PostprocessSpec
 
 _log = logging.getLogger(__name__)
@@ -29,8 +29,10 @@ Reference = Callable[[Tensors], Tensors]
 
 TENSOR_TOLERANCE = 1e-3  # of max(1, |reference|): rounding grows with the values, a fixed bound would fit no box
 _PIXELS_AGREE = 0.99
-# Graphs that choose boxes themselves: two almost equal scores may change places, and with them whole rows.
-_CHOOSING_HEADS = ("rcnn", "roi_masks", "final")
+_MAPS = ("semantic", "panoptic")
+# Graphs that choose boxes themselves: two almost equal scores may change places, and with them whole rows. In a network of
+# queries, a bit of an attention mask may fall to the other side, and with it one query.
+_CHOOSING_HEADS = ("rcnn", "roi_masks", "final", "panoptic")
 _CHANGED_PLACES = 500  # of so many rows or detections, one may fall to the other side of such a tie
 
 
@@ -96,6 +98,7 @@ def _compare(
 ) -> BackendParity:
     errors: dict[str, float] = {}
     detections = matched = 0
+    shares = []
     settings = spec.postprocess.model_copy(update={"conf_threshold": min(spec.postprocess.conf_threshold, 0.05)})
     with open_backend(backend, model, BackendOptions()) as engine:
         for (title, feeds, placement), reference in zip(cases, wanted, strict=True):
@@ -103,6 +106,8 @@ def _compare(
             got = {key: value.copy() for key, value in engine.infer(feeds).items()}
             for name, error in compare_tensors(reference, got, spec, settings.conf_threshold, where=where).items():
                 errors[name] = max(errors.get(name, 0.0), error)
+            if spec.task in _MAPS:
+                shares.append(_same_pixels(reference, got, spec, placement, where=where))
             results = [_decode(outputs, spec, placement, settings) for outputs in (reference, got)]
             counts = _compare_results(results[0], results[1], spec, settings, where=where)
             detections, matched = detections + counts[0], matched + counts[1]
@@ -113,6 +118,7 @@ def _compare(
         tensors=errors,
         detections=detections,
         matched=matched,
+        pixels=min(shares, default=None),
     )
 
 
@@ -126,7 +132,7 @@ def compare_tensors(
                 f"output '{tensor.name}' {where} has the shape {list(got[tensor.name].shape)}, "
                 f"the network gives {list(wanted[tensor.name].shape)}"
             )
-    if spec.head.kind == "roi_masks":
+    if "masks" in spec.head.outputs:
         wanted, got = _with_mask_probabilities(wanted, spec), _with_mask_probabilities(got, spec)
     if spec.head.kind in _CHOOSING_HEADS:
         wanted, got = _pair_rows(wanted, got, spec, conf_threshold, where=where)
@@ -166,9 +172,10 @@ def _pair_rows(
     wanted: Tensors, got: Tensors, spec: ModelSpec, conf_threshold: float, *, where: str
 ) -> tuple[Tensors, Tensors]:
     """Both outputs reduced to the rows that a result is made of, those that changed places put side by side."""
-    scores = wanted[spec.head.outputs["scores"]][0]
+    scores = _row_scores(wanted, spec)
     rows = len(scores)
-    names = [name for name in wanted if wanted[name].shape[1:2] == (rows,)]
+    planes = spec.head.outputs.get("semantic")
+    names = [name for name in wanted if wanted[name].shape[1:2] == (rows,) and name != planes]
     error = np.max([_relative(wanted[n][0], got[n][0]).reshape(rows, -1).max(axis=1) for n in names], axis=0)
     seen = scores.reshape(rows, -1).max(axis=1) >= conf_threshold
     partner = np.arange(rows)
@@ -189,6 +196,15 @@ def _pair_rows(
     return {n: pair[0] for n, pair in pick.items()}, {n: pair[1] for n, pair in pick.items()}
 
 
+def _row_scores(outputs: Tensors, spec: ModelSpec) -> npt.NDArray[Any]:
+    """How sure each row is of itself, (K,) or (K, C): its scores, or a query's class probabilities without no object."""
+    if "scores" in spec.head.outputs:
+        return outputs[spec.head.outputs["scores"]][0]
+    logits = outputs[spec.head.outputs["class_logits"]][0].astype(np.float64)
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(exponentials[:, :-1] / exponentials.sum(axis=1, keepdims=True))
+
+
 def _row_distance(wanted: Tensors, got: Tensors, names: list[str], row: int, other: int) -> float:
     return max(float(_relative(wanted[n][0, row], got[n][0, other]).max()) for n in names)
 
@@ -198,16 +214,31 @@ def _decode(outputs: Tensors, spec: ModelSpec, placement: Any, settings: Postpro
     return load_head(spec)(by_role, spec, placement, settings)
 
 
+def _same_pixels(wanted: Tensors, got: Tensors, spec: ModelSpec, placement: Any, *, where: str) -> float:
+    """The share of pixels that have the same class, or lie in the same segment; ParityError when it is too small.
+
+    A segment within 1e-3 of the threshold may be there or not.
+    """
+    settings = spec.postprocess
+    reference = _decode(wanted, spec, placement, settings)
+    share = 0.0
+    for shift in (0.0, SCORE_TOLERANCE, -SCORE_TOLERANCE):
+        threshold = min(max(settings.conf_threshold + shift, 0.0), 1.0)
+        result = _decode(got, spec, placement, settings.model_copy(update={"conf_threshold": threshold}))
+        if isinstance(reference, SemanticMap) and isinstance(result, SemanticMap):
+            share = max(share, float(np.mean(reference.class_ids == result.class_ids)))
+        elif isinstance(reference, PanopticMap) and isinstance(result, PanopticMap):
+            share = max(share, same_segments(reference, result))
+        if share >= _PIXELS_AGREE:
+            return share
+    what = "have the same class" if spec.task == "semantic" else "lie in the same segment"
+    raise ParityError(f"only {share:.1%} of the pixels {what} {where}, {_PIXELS_AGREE:.0%} are wanted")
+
+
 def _compare_results(
     wanted: Result, got: Result, spec: ModelSpec, settings: PostprocessSpec, *, where: str
 ) -> tuple[int, int]:
     """How many detections the network gives, and how many of them the graph gives too; ParityError when too few do."""
-    if isinstance(wanted, SemanticMap) and isinstance(got, SemanticMap):
-        share = float(np.mean(wanted.class_ids == got.class_ids))
-        if share < _PIXELS_AGREE:
-            raise ParityError(
-                f"only {share:.1%} of the pixels have the same class {where}, {_PIXELS_AGREE:.0%} are wanted"
-            )
     if not isinstance(wanted, Detections) or not isinstance(got, Detections):
         return 0, 0
     matches = match_detections(wanted, got, settings)

@@ -75,7 +75,8 @@ class BackendParity(Strict):
     """How closely a backend follows the network's own framework on the parity images.
 
     `tensors`: the largest |got - wanted| / max(1, |wanted|) of each output; where the graph itself chooses the rows, over the
-    rows that a result is made of, in whatever order. `problem` is why the backend could not be compared.
+    rows that a result is made of, in whatever order. `pixels`: of maps, the smallest share of pixels with the same class or in
+    the same segment. `problem` is why the backend could not be compared.
     """
 
     backend: str
@@ -83,6 +84,7 @@ class BackendParity(Strict):
     tensors: dict[str, float] = Field(default_factory=dict)
     detections: int = 0
     matched: int = 0
+    pixels: float | None = None
     problem: str | None = None
 
 

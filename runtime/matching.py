@@ -1,10 +1,11 @@
-"""Which detections of two runs are the same."""
+"""Which detections, and which segments, of two runs are the same."""
 
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from edgewright.runtime.results import BoxMask, Detections
+from edgewright.runtime.results import BoxMask, Detections, PanopticMap
 from edgewright.runtime.spec import PostprocessSpec
 
 BOX_TOLERANCE_PX = 0.05
@@ -76,6 +77,25 @@ def mask_iou(a: BoxMask, b: BoxMask) -> float:
     first, second = (_moved(mask, corner).paste((height, width)) for mask in (a, b))
     union = np.count_nonzero(first | second)
     return 1.0 if union == 0 else np.count_nonzero(first & second) / union
+
+
+def same_segments(wanted: PanopticMap, got: PanopticMap) -> float:
+    """The share of pixels whose segments are the same in both maps: one class, and an IoU above 0.5, which only one can have
+    ("Panoptic Segmentation", Kirillov et al. 2019); pixels of no segment agree with each other."""
+    first, second = (np.array([0, *(s.segment_id for s in found.segments)]) for found in (wanted, got))
+    classes = [np.array([-1, *(s.class_id for s in found.segments)]) for found in (wanted, got)]
+    pairs = _places(wanted, first) * len(second) + _places(got, second)
+    shared = np.bincount(pairs.ravel(), minlength=len(first) * len(second)).reshape(len(first), len(second))
+    union = shared.sum(1)[:, None] + shared.sum(0) - shared
+    same = (classes[0][:, None] == classes[1]) & (shared > 0.5 * union)
+    same[0, 0] = True
+    return float(shared[same].sum() / max(shared.sum(), 1))
+
+
+def _places(found: PanopticMap, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The index into `ids` of every pixel's segment."""
+    order = np.argsort(ids)
+    return np.asarray(order[np.searchsorted(ids[order], found.segment_ids)])
 
 
 def _moved(mask: BoxMask, corner: np.ndarray[tuple[int], np.dtype[np.int64]]) -> BoxMask:
