@@ -8,7 +8,10 @@ import numpy.typing as npt
 from edgewright.pipeline.console import progress
 from edgewright.pipeline.datasets import MaskDataset
 from edgewright.pipeline.datasets._matching import same_name
-from edgewright.pipeline.metrics.semantic import IGNORED, Confusion, MapScores, map_scores
+from edgewright.pipeline.metrics.image_sums import sums_of
+from edgewright.pipeline.metrics.semantic import IGNORED, PixelCounts, confusion, map_scores
+from edgewright.pipeline.per_image import PerImage
+from edgewright.pipeline.scored import Scored
 from edgewright.runtime.errors import DataError, UsageError
 from edgewright.runtime.predictor import Predictor
 from edgewright.runtime.results import SemanticMap
@@ -40,10 +43,10 @@ def class_table(spec: ModelSpec, dataset: MaskDataset) -> Table:
     return table
 
 
-def score_maps(predictor: Predictor, dataset: MaskDataset, table: Table) -> MapScores:
+def score_maps(predictor: Predictor, dataset: MaskDataset, table: Table) -> Scored:
     """mIoU, Dice and pixel accuracy over all pixels of the data set whose numbers `table` gives a label."""
     spec = predictor.spec
-    confusion = Confusion(len(spec.labels))
+    ids, tables, ignored = [], [], 0
     for sample in progress(dataset, total=len(dataset), description="evaluate"):
         where = str(sample.path or sample.image_id)
         found = predictor(sample.image())
@@ -56,14 +59,16 @@ def score_maps(predictor: Predictor, dataset: MaskDataset, table: Table) -> MapS
             )
         truth = table[mask]
         _refuse_unknown(mask, truth, where, spec)
-        confusion.add(truth, found.class_ids)
-    _refuse_lost_class(confusion, spec)
-    scores = map_scores(
-        confusion.counts, spec.labels, background_id=spec.head.background_id, ignored_id=_ignored_label(spec)
-    )
-    share = confusion.ignored / (confusion.ignored + confusion.counts.sum())
-    ignored = (f"{share:.1%} of the pixels are marked as not to be scored",) if confusion.ignored else ()
-    return MapScores(scores.measurements, (*scores.notes, *ignored))
+        ids.append(sample.image_id)
+        tables.append(confusion(truth, found.class_ids, len(spec.labels)))
+        ignored += int(np.count_nonzero(truth == IGNORED))
+    sums = sums_of(ids, tables, (len(spec.labels), len(spec.labels) + 1))
+    counts = PixelCounts(spec.labels, spec.head.background_id, _ignored_label(spec), sums)
+    total = sums.total()
+    _refuse_lost_class(total, ignored, spec)
+    scores = map_scores(total, spec.labels, background_id=counts.background_id, ignored_id=counts.ignored_id)
+    share = f"{ignored / (ignored + total.sum()):.1%} of the pixels are marked as not to be scored"
+    return Scored(scores.measurements, (*scores.notes, *([share] if ignored else [])), PerImage(pixels=counts))
 
 
 def _refuse_unknown(mask: npt.NDArray[Any], truth: Table, where: str, spec: ModelSpec) -> None:
@@ -77,11 +82,11 @@ def _refuse_unknown(mask: npt.NDArray[Any], truth: Table, where: str, spec: Mode
         )
 
 
-def _refuse_lost_class(confusion: Confusion, spec: ModelSpec) -> None:
+def _refuse_lost_class(counts: npt.NDArray[np.float64], ignored: int, spec: ModelSpec) -> None:
     """Masks of 0 and 255 are how tools store one class; ignoring its 255 would leave nothing but background."""
-    if len(spec.labels) == 2 and confusion.ignored and not confusion.counts[1].any() and spec.category_ids is None:
+    if len(spec.labels) == 2 and ignored and not counts[1].any() and spec.category_ids is None:
         raise DataError(
-            f"no pixel is labelled '{spec.labels[1]}', and {confusion.ignored} hold {_USUAL_IGNORED}, which means unlabelled; "
+            f"no pixel is labelled '{spec.labels[1]}', and {ignored} hold {_USUAL_IGNORED}, which means unlabelled; "
             f"if it means '{spec.labels[1]}', export the bundle with labels that say so: {spec.labels[1]}<TAB>{_USUAL_IGNORED}"
         )
 

@@ -13,12 +13,14 @@ from pydantic import ValidationError
 
 from edgewright.pipeline.class_maps import class_table, score_maps
 from edgewright.pipeline.console import progress
-from edgewright.pipeline.datasets import BoxDataset, Dataset, MaskDataset
+from edgewright.pipeline.datasets import BoxDataset, Dataset, MaskDataset, PanopticDataset
 from edgewright.pipeline.datasets._matching import match_labels
 from edgewright.pipeline.device import describe_device
+from edgewright.pipeline.panoptic_maps import score_segments, segment_table
 from edgewright.pipeline.per_image import matched, save_per_image
 from edgewright.pipeline.proposing import names_of
 from edgewright.pipeline.report.schema import BundleIdentity, DataIdentity, Measurement, Report, utc_now
+from edgewright.pipeline.scored import Scored, further
 from edgewright.runtime import plugins
 from edgewright.runtime.atomic import atomic_file
 from edgewright.runtime.backends import Setting
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from edgewright.pipeline.metrics.coco import CocoResult, CocoScores, RunLengths
 
 _BOX_TASKS = ("detect", "instance")
+_MAP_TASKS = {"semantic": "class maps", "panoptic": "panoptic maps"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,11 +58,11 @@ def evaluate(
     detections_path: Path | str | None = None,
     per_image_path: Path | str | None = None,
 ) -> Report:
-    """The report of `bundle` on `dataset`: AP and AR of boxes and instance masks, IoU and Dice of class maps.
+    """The report of `bundle` on `dataset`: AP and AR of boxes and instance masks, IoU and Dice of class maps, PQ.
 
     Everything that can be checked is checked before the first inference. `postprocess` None means `evaluation_settings` of
-    the bundle, `propose` None its own method of proposals. `detections_path` receives COCO results JSON, `per_image_path` what `gate` resamples: what became of every
-    detection; of class maps there is nothing to write.
+    the bundle, `propose` None its own method of proposals. `detections_path` receives COCO results JSON, `per_image_path`
+    what became of every image, which `gate` resamples.
     """
     settings = postprocess or evaluation_settings(bundle.spec.postprocess)
     opened = partial(
@@ -71,33 +74,43 @@ def evaluate(
         postprocess=settings,
         propose=propose,
     )
-    if bundle.spec.task == "semantic":
-        return _evaluate_maps(bundle, dataset, opened, detections_path)
-    return _evaluate_detections(bundle, dataset, opened, detections_path, per_image_path)
+    if bundle.spec.task in _MAP_TASKS:
+        scored, used = _score_maps(bundle, dataset, opened, detections_path)
+    else:
+        scored, used = _score_detections(bundle, dataset, opened, detections_path)
+    report = _report(bundle, dataset, used, scored.measurements, scored.notes)
+    if per_image_path is None:
+        return report
+    return report.model_copy(update={"per_image": save_per_image(per_image_path, scored.per_image)})
 
 
-def _evaluate_maps(
+def _score_maps(
     bundle: Bundle, dataset: Dataset, opened: Callable[[], Predictor], detections_path: Path | str | None
-) -> Report:
+) -> tuple[Scored, dict[str, Setting]]:
+    """Scores of class maps or of panoptic maps, and the settings that the predictor had."""
+    name, task = bundle.spec.name, bundle.spec.task
     if detections_path is not None:
-        raise UsageError(
-            f"{bundle.spec.name} gives class maps, of which there are no detections; leave --detections out"
-        )
-    if not isinstance(dataset, MaskDataset):
+        raise UsageError(f"{name} gives {_MAP_TASKS[task]}, of which there are no detections; leave --detections out")
+    if task == "semantic" and isinstance(dataset, MaskDataset):
+        meaning = class_table(bundle.spec, dataset)
+        with opened() as predictor:
+            scored = score_maps(predictor, dataset, meaning)
+    elif task == "panoptic" and isinstance(dataset, PanopticDataset):
+        table = segment_table(bundle.spec, dataset)
+        with opened() as predictor:
+            scored = score_segments(predictor, dataset, table)
+    elif task == "semantic":
         raise UsageError(f"data '{dataset.uri}' has no class masks to compare with; give masks:IMAGES_DIR:MASKS_DIR")
-    meaning = class_table(bundle.spec, dataset)
-    with opened() as predictor:
-        scores = score_maps(predictor, dataset, meaning)
-    return _report(bundle, dataset, predictor.settings, scores.measurements, (*dataset.notes, *scores.notes))
+    else:
+        wanted = "panoptic:IMAGES_DIR:ANNOTATIONS.json:PNG_DIR"
+        raise UsageError(f"data '{dataset.uri}' has no segments to compare with; give {wanted}")
+    return replace(scored, notes=(*dataset.notes, *scored.notes)), predictor.settings
 
 
-def _evaluate_detections(
-    bundle: Bundle,
-    dataset: Dataset,
-    opened: Callable[[], Predictor],
-    detections_path: Path | str | None,
-    per_image_path: Path | str | None,
-) -> Report:
+def _score_detections(
+    bundle: Bundle, dataset: Dataset, opened: Callable[[], Predictor], detections_path: Path | str | None
+) -> tuple[Scored, dict[str, Setting]]:
+    """Scores of boxes and of instance masks, and the settings that the predictor had."""
     boxes = _boxes(bundle.spec, dataset)
     category_ids = match_labels(bundle.spec, boxes)
     plugins.load("edgewright.pipeline.metrics", "coco")
@@ -111,13 +124,10 @@ def _evaluate_detections(
             _write_results(file, coco_results(found, category_ids))
     results, limit = list(coco_results(found, category_ids)), predictor.postprocess.max_detections
     scores = _box_scores(boxes, results, limit)
-    measurements = (*scores.measurements, *_mask_measurements(masks, results, limit))
+    per_image = matched(boxes.coco_ground_truth(), masks, results, max_detections=limit)
+    coco = (*scores.measurements, *_mask_measurements(masks, results, limit))
     notes = (*boxes.notes, *_unscored(bundle.spec, category_ids, masks), *scores.notes)
-    report = _report(bundle, boxes, predictor.settings, measurements, notes)
-    if per_image_path is None:
-        return report
-    kept = save_per_image(per_image_path, matched(boxes.coco_ground_truth(), masks, results, max_detections=limit))
-    return report.model_copy(update={"per_image": kept})
+    return Scored((*coco, *further(per_image, coco)), notes, per_image), predictor.settings
 
 
 def evaluation_settings(

@@ -1,19 +1,25 @@
-"""What became of every detection of every image, in a file beside the report; the gate resamples it."""
+"""What became of every image, in a file beside the report; the gate resamples it."""
 
 import logging
 import zipfile
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from edgewright.pipeline.array_file import Arrays, from_arrays, to_arrays
+from edgewright.pipeline.metrics.confusion import ObjectConfusion, best_thresholds, object_confusion
+from edgewright.pipeline.metrics.image_sums import Ints
 from edgewright.pipeline.metrics.matched_scores import MatchedScores
 from edgewright.pipeline.metrics.matches import Matches, match_boxes, match_masks
+from edgewright.pipeline.metrics.panoptic import SegmentCounts
+from edgewright.pipeline.metrics.ranked import Ranked, coco_ranked, voc_ranked
+from edgewright.pipeline.metrics.semantic import PixelCounts
 from edgewright.pipeline.report.schema import PerImageFile, Report, load_report, merge
-from edgewright.pipeline.statistics import Ints
+from edgewright.pipeline.statistics import Resampleable
 from edgewright.runtime.atomic import atomic_file
 from edgewright.runtime.bundle import file_sha256
 from edgewright.runtime.errors import DataError
@@ -21,34 +27,137 @@ from edgewright.runtime.errors import DataError
 log = logging.getLogger(__name__)
 
 _FORMAT = 1
+PARTS: Mapping[str, type[Any]] = {
+    "voc": Ranked, "confusion": ObjectConfusion, "pixels": PixelCounts, "segments": SegmentCounts
+}  # fmt: skip
+
+
+class Part(Protocol):
+    """Results of every image, from which measurements follow; a dataclass of arrays, texts and numbers."""
+
+    @property
+    def image_ids(self) -> Ints: ...
+
+    def of_images(self, images: Ints) -> "Part": ...
+
+    def scores(self, names: Collection[str] | None = None) -> Resampleable: ...
 
 
 @dataclass(frozen=True, eq=False)
 class PerImage:
-    """Matches by what is put before the names of their measurements: "" of boxes, "mask-" of masks."""
+    """What was found image by image, all of the same images; None is what the task does not have.
 
-    matches: Mapping[str, Matches]
+    `matches` are by what is put before the names of their measurements: "" of boxes, "mask-" of masks. `slices` are ids of
+    images by name.
+    """
 
-    def scores(self, names: Collection[str]) -> "_Together":
-        """Those of the names that can be measured from the matches, to be resampled."""
-        return _Together([MatchedScores(m, names=names, prefix=prefix) for prefix, m in self.matches.items()])
+    matches: Mapping[str, Matches] = field(default_factory=dict)
+    voc: Ranked | None = None
+    confusion: ObjectConfusion | None = None
+    pixels: PixelCounts | None = None
+    segments: SegmentCounts | None = None
+    slices: Mapping[str, Ints] = field(default_factory=dict)
+
+    def scores(self, names: Collection[str] | None = None) -> "_Together":
+        """Those of the names that can be measured, to be resampled; "AP@dark" is AP of the images of the slice `dark`."""
+        whole = None if names is None else {name for name in names if "@" not in name}
+        parts = [scored.scores(whole) for scored in self._scored()]
+        for slice_name, ids in self.slices.items():
+            wanted = {name.rpartition("@")[0] for name in names or () if name.endswith(f"@{slice_name}")}
+            members = np.flatnonzero(np.isin(self.image_ids, ids))
+            parts += [_OfSlice(part.of_images(members).scores(wanted), members, slice_name, len(self.image_ids))
+                      for part in self._scored() if wanted]  # fmt: skip
+        return _Together(parts)
+
+    @property
+    def image_ids(self) -> Ints:
+        """The ids of the images, in the order of the weights of `scores`."""
+        every = [*self.matches.values(), *self.parts().values()]
+        return every[0].image_ids if every else np.zeros(0, np.int64)
 
     def same_images(self, other: "PerImage") -> bool:
-        """Whether image i is the same in both."""
-        return all(np.array_equal(a.image_ids, b.image_ids) for a in self._every() for b in other._every())
+        """Whether image i is the same in both, and slices of one name hold the same."""
+        both = self.slices.keys() & other.slices.keys()
+        return np.array_equal(self.image_ids, other.image_ids) and all(
+            np.array_equal(self.slices[name], other.slices[name]) for name in both
+        )
 
-    def _every(self) -> Collection[Matches]:
-        return self.matches.values()
+    def parts(self) -> dict[str, Any]:
+        """What there is beside the matches, by the name of its field."""
+        return {name: getattr(self, name) for name in PARTS if getattr(self, name) is not None}
+
+    def _scored(self) -> Iterator[Part]:
+        for prefix, matches in self.matches.items():
+            yield _Matched(matches, prefix)
+        if "" in self.matches:
+            yield coco_ranked(self.matches[""])
+        yield from (part for part in (self.voc, self.pixels, self.segments) if part is not None)
+
+
+@dataclass(frozen=True, eq=False)
+class _Matched:
+    """Matches whose measurements have something put before their names."""
+
+    matches: Matches
+    prefix: str
+
+    @property
+    def image_ids(self) -> Ints:
+        return self.matches.image_ids
+
+    def of_images(self, images: Ints) -> "_Matched":
+        return _Matched(self.matches.of_images(images), self.prefix)
+
+    def scores(self, names: Collection[str] | None = None) -> MatchedScores:
+        return MatchedScores(self.matches, names=names, prefix=self.prefix)
+
+
+@dataclass(frozen=True, eq=False)
+class _OfSlice:
+    """Scores of some images as a function of how often every image occurs; their names end with the slice's."""
+
+    inner: Resampleable
+    members: Ints
+    slice_name: str
+    images: int
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(f"{name}@{self.slice_name}" for name in self.inner.names)
+
+    def values(self, weights: Ints) -> npt.NDArray[np.float64]:
+        return self.inner.values(weights[self.members])
+
+    def support(self) -> Ints:
+        return self.inner.support()
+
+
+class _Together:
+    """Several scores of the same images as one."""
+
+    def __init__(self, parts: Collection[Resampleable]) -> None:
+        self._parts = [part for part in parts if part.names]
+        self.names = tuple(name for part in self._parts for name in part.names)
+        self.images = max((part.images for part in parts), default=0)
+
+    def values(self, weights: Ints) -> npt.NDArray[np.float64]:
+        return np.concatenate([np.zeros(0), *(part.values(weights) for part in self._parts)])
+
+    def support(self) -> Ints:
+        return np.concatenate([np.zeros(0, np.int64), *(part.support() for part in self._parts)])
 
 
 def matched(
     truth: dict[str, Any], masks: dict[str, Any] | None, results: Sequence[Any], *, max_detections: int
 ) -> PerImage:
     """COCO results matched to the labels by boxes and, where the labels with masks are given, by masks too."""
-    boxes = {"": match_boxes(truth, results, max_detections=max_detections)}
+    boxes = match_boxes(truth, results, max_detections=max_detections)
+    voc, ranked = voc_ranked(truth, results), coco_ranked(boxes)
+    confusion = object_confusion(truth, results, best_thresholds(ranked))
     if masks is None:
-        return PerImage(boxes)
-    return PerImage({**boxes, "mask-": match_masks(masks, results, max_detections=max_detections)})
+        return PerImage({"": boxes}, voc, confusion)
+    by_masks = match_masks(masks, results, max_detections=max_detections)
+    return PerImage({"": boxes, "mask-": by_masks}, voc, confusion)
 
 
 def read_side(paths: Sequence[str | Path]) -> tuple[Report, PerImage | None]:
@@ -70,9 +179,12 @@ def read_side(paths: Sequence[str | Path]) -> tuple[Report, PerImage | None]:
 
 def save_per_image(path: Path | str, results: PerImage) -> PerImageFile:
     """Write the file and return what a report says of it."""
-    arrays: dict[str, npt.NDArray[np.generic]] = {"format": np.array(_FORMAT)}
+    arrays: dict[str, npt.NDArray[Any]] = {"format": np.array(_FORMAT)}
     for prefix, matches in results.matches.items():
-        arrays |= {f"{prefix}matches.{key}": np.asarray(value) for key, value in _columns(matches).items()}
+        arrays |= dict(to_arrays(matches, f"{prefix}matches"))
+    for name, part in results.parts().items():
+        arrays |= dict(to_arrays(part, name))
+    arrays |= {f"slice.{name}": ids for name, ids in results.slices.items()}
     with atomic_file(path) as temporary:
         with temporary.open("wb") as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
@@ -94,33 +206,14 @@ def load_per_image(report: Path | str, reference: PerImageFile) -> PerImage | No
         raise DataError(f"{path}: these per-image results cannot be read ({err}); evaluate again") from err
 
 
-class _Together:
-    """Several scores of the same images as one."""
-
-    def __init__(self, parts: Collection[MatchedScores]) -> None:
-        self._parts = parts
-        self.names = tuple(name for part in parts for name in part.names)
-        self.images = max((part.images for part in parts), default=0)
-
-    def values(self, weights: Ints) -> npt.NDArray[np.float64]:
-        return np.concatenate([part.values(weights) for part in self._parts])
-
-    def support(self) -> Ints:
-        return np.concatenate([part.support() for part in self._parts])
-
-
-def _columns(matches: Matches) -> dict[str, object]:
-    return {field.name: getattr(matches, field.name) for field in fields(matches)}
-
-
-def _read(arrays: Mapping[str, npt.NDArray[np.generic]]) -> PerImage:
+def _read(arrays: Arrays) -> PerImage:
     if arrays["format"] != _FORMAT:
         raise ValueError(f"format {arrays['format']}, this version reads {_FORMAT}")
     prefixes = [key.removesuffix("matches.image_ids") for key in arrays if key.endswith("matches.image_ids")]
-    return PerImage({prefix: _matches(prefix, arrays) for prefix in prefixes})
-
-
-def _matches(prefix: str, arrays: Mapping[str, npt.NDArray[np.generic]]) -> Matches:
-    columns: dict[str, Any] = {field.name: arrays[f"{prefix}matches.{field.name}"] for field in fields(Matches)}
-    plain = {"categories": tuple(columns["categories"].tolist()), "max_detections": int(columns["max_detections"])}
-    return Matches(**{**columns, **plain})
+    there = {key.partition(".")[0] for key in arrays}
+    parts: dict[str, Any] = {name: from_arrays(kind, arrays, name) for name, kind in PARTS.items() if name in there}
+    return PerImage(
+        {prefix: from_arrays(Matches, arrays, f"{prefix}matches") for prefix in prefixes},
+        **parts,
+        slices={key.removeprefix("slice."): ids for key, ids in arrays.items() if key.startswith("slice.")},
+    )

@@ -1,10 +1,10 @@
 """What a difference measured on some images says of all such images: paired bootstrap and test of non-inferiority."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -37,35 +37,6 @@ class Resampleable(Protocol):
     def support(self) -> Ints:
         """For every name the number of images that have something to do with it."""
         ...
-
-
-class SummedScores:
-    """Measurements of what is summed over images: confusion matrices (IoU, Dice, accuracy), hits and misses (PQ)."""
-
-    def __init__(
-        self,
-        counts: npt.NDArray[Any],
-        score: Callable[[npt.NDArray[Any]], Mapping[str, float]],
-        *,
-        support: Callable[[str], int] | None = None,
-    ) -> None:
-        """`counts` (N, ...) are those of every image, `score` turns their sum (...) into values by name.
-
-        The names are those of the whole set; where `score` leaves one out, it is undefined.
-        """
-        self.images = len(counts)
-        self.names = tuple(score(counts.sum(axis=0)))
-        self._counts = counts.reshape(self.images, -1)
-        self._shape = counts.shape[1:]
-        self._score = score
-        self._support = support or (lambda _: self.images)
-
-    def values(self, weights: Ints) -> Floats:
-        values = self._score((weights @ self._counts).reshape(self._shape))
-        return np.array([values.get(name, np.nan) for name in self.names])
-
-    def support(self) -> Ints:
-        return np.array([self._support(name) for name in self.names], np.int64)
 
 
 @dataclass(frozen=True)

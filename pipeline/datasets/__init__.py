@@ -23,6 +23,13 @@ class Category:
 
 
 @dataclass(frozen=True)
+class SegmentClass(Category):
+    """A class of panoptic labels: a thing is countable, stuff is not."""
+
+    is_thing: bool
+
+
+@dataclass(frozen=True)
 class Sample:
     """One image of a data set; `image()` reads it anew as BGR uint8 (H, W, 3), SourceError when it is damaged.
 
@@ -93,6 +100,33 @@ class MaskDataset(Dataset):
     @abstractmethod
     def class_mask(self, image_id: int) -> npt.NDArray[np.integer[Any]]:
         """The class of every pixel (H, W), in the data set's own numbers, 0 to 65535."""
+
+
+@dataclass(frozen=True, eq=False)
+class PanopticLabels:
+    """The segment of every pixel (H, W) int32, 0 where nothing is labelled, and what each number means.
+
+    `segments` are number, class id of the data set, and whether it is a crowd.
+    """
+
+    segment_ids: npt.NDArray[np.int32]
+    segments: tuple[tuple[int, int, bool], ...]
+
+
+class PanopticDataset(Dataset):
+    """A data set whose pixels belong to segments, countable ones and stuff."""
+
+    notes: tuple[str, ...] = ()
+
+    @property
+    @abstractmethod
+    def segment_classes(self) -> tuple[SegmentClass, ...]: ...
+
+    @abstractmethod
+    def first(self, count: int) -> "PanopticDataset": ...
+
+    @abstractmethod
+    def panoptic_labels(self, image_id: int) -> PanopticLabels: ...
 
 
 def open_dataset(uri: str) -> Dataset:

@@ -18,7 +18,7 @@ Record = dict[str, Any]
 
 def read_coco_json(path: Path) -> Record:
     """The lists `images`, `categories` and `annotations`, these with area and iscrowd; DataError for any defect."""
-    content = _load(path)
+    content = load_json_object(path)
     images = check_records(path, content, "images")
     categories = check_records(path, content, "categories")
     annotations = check_records(path, content, "annotations")
@@ -40,7 +40,8 @@ def has_unusual_ids(annotations: list[Record]) -> bool:
     return None in ids or 0 in ids or len(set(map(str, ids))) < len(ids)
 
 
-def _load(path: Path) -> Record:
+def load_json_object(path: Path) -> Record:
+    """The object in a JSON file; DataError with the line when it is none."""
     text = _read_text(path)
     try:
         content = json.loads(text)

@@ -1,7 +1,7 @@
 """Which category of a data set a label of a network means; a wrong pair would only show as a low AP."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from edgewright.pipeline.datasets import BoxDataset, Category
 from edgewright.runtime.errors import DataError
@@ -17,13 +17,23 @@ def match_labels(spec: ModelSpec, dataset: BoxDataset) -> tuple[int | None, ...]
     Names decide; where the network states ids, they must say the same. Spaces, case and the spelling of PASCAL VOC do
     not matter. DataError when names and ids disagree, or when a category with objects has no label.
     """
-    categories = dataset.categories
+    matched = match_names(spec, dataset.categories, dataset.annotated, dataset.uri)
+    _refuse_disagreement(spec, dataset.categories, dataset.uri)
+    return matched
+
+
+def match_names(
+    spec: ModelSpec, categories: Sequence[Category], annotated: Set[int], uri: str
+) -> tuple[int | None, ...]:
+    """The id of the category that has the name of each label, None where none has it.
+
+    DataError when a category of those `annotated` has no label; `uri` is the data set's.
+    """
     by_name = {_key(category.name): category.id for category in categories}
     matched = tuple(by_name.get(_key(label)) for label in spec.labels)
-    unmatched = [category for category in categories if category.id in dataset.annotated and category.id not in matched]
+    unmatched = [category for category in categories if category.id in annotated and category.id not in matched]
     if unmatched:
-        raise DataError(_unmatched_sentence(spec, unmatched, len(dataset.annotated), dataset.uri))
-    _refuse_disagreement(spec, categories, dataset.uri)
+        raise DataError(_unmatched_sentence(spec, unmatched, len(annotated), uri))
     return matched
 
 

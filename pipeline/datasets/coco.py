@@ -13,6 +13,7 @@ from edgewright.pipeline.datasets import BoxDataset, Category, Sample
 from edgewright.pipeline.datasets._coco_checks import stated_size
 from edgewright.pipeline.datasets._coco_json import has_unusual_ids, read_coco_json
 from edgewright.pipeline.datasets._digests import image_sha256
+from edgewright.pipeline.datasets._paths import split_paths
 from edgewright.runtime.errors import DataError, UsageError
 from edgewright.runtime.results import Image
 from edgewright.runtime.sources.images import read_image
@@ -97,22 +98,10 @@ def _notes(content: dict[str, list[dict[str, Any]]]) -> tuple[str, ...]:
 
 
 def _split(arguments: str) -> tuple[Path, Path]:
-    """Both parts may contain ':' themselves, so the split that names existing files wins, the rightmost one first."""
-    colons = [position for position, letter in enumerate(arguments) if letter == ":"]
-    splits = [(arguments[:at], arguments[at + 1 :]) for at in reversed(colons)]
-    splits = [(folder, file) for folder, file in splits if folder and file and not _cuts_a_drive(folder, file)]
-    if not splits:
+    parts = split_paths(arguments, [lambda path: Path(path).is_dir(), lambda path: Path(path).is_file()])
+    if parts is None:
         raise UsageError(f"data 'coco:{arguments}' needs an image folder and an annotation file; write {_WANTED}")
-    for folder, file in splits:
-        if Path(folder).is_dir() and Path(file).is_file():
-            return Path(folder), Path(file)
-    return Path(splits[0][0]), Path(splits[0][1])
-
-
-def _cuts_a_drive(folder: str, file: str) -> bool:
-    # `D:\labels.json` must not become the folder `...:D` and the file `\labels.json`.
-    letter = folder.rsplit(":", 1)[-1]
-    return len(letter) == 1 and letter.isalpha() and file[:1] in ("\\", "/")
+    return Path(parts[0]), Path(parts[1])
 
 
 def _canonical(annotation: dict[str, Any]) -> str:

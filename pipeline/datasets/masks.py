@@ -9,6 +9,7 @@ from pathlib import Path
 from edgewright.pipeline.datasets import MaskDataset, Sample
 from edgewright.pipeline.datasets._class_mask import SUFFIXES, ClassMask, read_class_mask
 from edgewright.pipeline.datasets._digests import image_sha256
+from edgewright.pipeline.datasets._paths import split_paths
 from edgewright.runtime.errors import DataError, UsageError
 from edgewright.runtime.sources.images import find_images, read_image
 
@@ -75,12 +76,7 @@ def _masks_by_name(folder: Path) -> dict[str, Path]:
 
 
 def _split(arguments: str) -> tuple[Path, Path]:
-    """Both parts may contain ':' themselves, so the split that names existing folders wins, the rightmost one first."""
-    colons = [position for position, letter in enumerate(arguments) if letter == ":"]
-    splits = [(arguments[:at], arguments[at + 1 :]) for at in reversed(colons)]
-    # `D:\masks` must not become the folder `...:D` and the folder `\masks`.
-    splits = [(a, b) for a, b in splits if a and b and not (len(a.rsplit(":", 1)[-1]) == 1 and b[0] in "\\/")]
-    if not splits:
+    parts = split_paths(arguments, [lambda path: Path(path).is_dir()] * 2)
+    if parts is None:
         raise UsageError(f"data 'masks:{arguments}' needs a folder of images and a folder of masks; write {_WANTED}")
-    images, masks = next(((a, b) for a, b in splits if Path(a).is_dir() and Path(b).is_dir()), splits[0])
-    return Path(images), Path(masks)
+    return Path(parts[0]), Path(parts[1])

@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgewright.pipeline.datasets import BoxDataset, Category, MaskDataset, Sample
+from edgewright.pipeline.datasets import (
+    BoxDataset,
+    Category,
+    MaskDataset,
+    PanopticDataset,
+    PanopticLabels,
+    Sample,
+    SegmentClass,
+)
 from edgewright.runtime.conveyor import LABELS, LabelledImage, render_scene
 from edgewright.runtime.errors import UsageError
 from edgewright.runtime.masks import run_counts
@@ -30,10 +38,11 @@ class _Truth:
 
 
 @dataclass(frozen=True, eq=False)
-class ConveyorDataset(BoxDataset, MaskDataset):
+class ConveyorDataset(BoxDataset, MaskDataset, PanopticDataset):
     """Image ids and category ids count from 0, as the generator does; labels are kept from the first rendering.
 
-    In class masks 0 is the background, and the number of a part is its category id + 1.
+    In class masks and panoptic labels 0 is the background, and the number of a part is its category id + 1. In panoptic labels
+    every part is a thing and all else one segment of background, which is stuff.
     """
 
     seed: int
@@ -53,6 +62,10 @@ class ConveyorDataset(BoxDataset, MaskDataset):
     @property
     def classes(self) -> tuple[Category, ...]:
         return tuple(Category(number, label) for number, label in enumerate((_BACKGROUND, *LABELS)))
+
+    @property
+    def segment_classes(self) -> tuple[SegmentClass, ...]:
+        return tuple(SegmentClass(c.id, c.name, is_thing=c.id > 0) for c in self.classes)
 
     @property
     def digest(self) -> str:
@@ -96,6 +109,16 @@ class ConveyorDataset(BoxDataset, MaskDataset):
         for class_id, mask in zip(scene.class_ids, scene.masks, strict=True):
             ids[mask.paste(size_hw)] = class_id + 1
         return ids
+
+    def panoptic_labels(self, image_id: int) -> PanopticLabels:
+        scene = self._scene(image_id)
+        size_hw = scene.image.shape[0], scene.image.shape[1]
+        ids = np.ones(size_hw, np.int32)
+        for number, mask in enumerate(scene.masks, start=2):
+            ids[mask.paste(size_hw)] = number
+        parts = [(number, int(class_id) + 1, False) for number, class_id in enumerate(scene.class_ids, start=2)]
+        background = [(1, 0, False)] if (ids == 1).any() else []
+        return PanopticLabels(ids, (*background, *parts))
 
     def _truth(self, index: int) -> _Truth:
         if index not in self._truths:

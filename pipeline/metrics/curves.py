@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from edgewright.pipeline.metrics.ranked import coco_ranked
+from edgewright.pipeline.metrics.voc import best_f1, curve
 from edgewright.pipeline.per_image import PerImage, load_per_image
 from edgewright.pipeline.report.schema import load_report
 
@@ -66,4 +68,30 @@ def read_curves(report_path: str | Path) -> Curves:
 
 def curves(results: PerImage) -> Curves:
     """The curves of results image by image, those of boxes where there are masks too."""
-    return Curves()
+    boxes = results.matches.get("")
+    if boxes is None:
+        return Curves(confusion=_confusion(results))
+    ranked = coco_ranked(boxes)
+    rankings = {label: ranked.ranking(k) for k, label in enumerate(ranked.categories)}
+    drawn = [(label, curve(ranking)) for label, ranking in rankings.items() if ranking.objects]
+    best = [(label, best_f1(ranking)) for label, ranking in rankings.items()]
+    return Curves(
+        tuple(PrCurve(label, one.recall, one.precision, one.scores) for label, one in drawn),
+        tuple(
+            OperatingPoint(label, at.score, at.f1, at.precision, at.recall, accuracy=at.f1 / (2 - at.f1))
+            for label, at in best
+            if at is not None
+        ),
+        _confusion(results),
+    )
+
+
+def _confusion(results: PerImage) -> ConfusionMatrix | None:
+    if results.confusion is not None:
+        return ConfusionMatrix(results.confusion.labels, results.confusion.sums.total())
+    if results.pixels is None:
+        return None
+    counts, labels = results.pixels.sums.total(), results.pixels.labels
+    if not counts[:, -1].any():
+        return ConfusionMatrix(labels, counts[:, :-1])
+    return ConfusionMatrix((*labels, "no class"), np.vstack([counts, np.zeros(len(labels) + 1)]))

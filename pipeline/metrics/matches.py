@@ -68,7 +68,7 @@ class Matches:
 
 def match_boxes(truth: dict[str, Any], results: Sequence[Any], *, max_detections: int = 100) -> Matches:
     """COCO results (`bbox`, `score`) matched to COCO ground truth by the overlap of boxes."""
-    found, objects = (_boxes(records) for records in (results, truth["annotations"]))
+    found, objects = (boxes_of(records) for records in (results, truth["annotations"]))
     crowd = _column(truth["annotations"], "iscrowd", bool)
     return match(
         truth,
@@ -98,15 +98,8 @@ def match(
     truth: dict[str, Any], results: Sequence[Any], *, found_area: Floats, overlap: Overlap, max_detections: int
 ) -> Matches:
     """COCO results matched by any overlap; `found_area` (D,) decides whether a false alarm counts as small or large."""
-    annotations = truth["annotations"]
-    image_ids = np.unique(_column(truth["images"], "id", np.int64))
-    categories = sorted(truth["categories"], key=lambda category: int(category["id"]))
-    numbers = np.array([category["id"] for category in categories], np.int64)
-    group, object_group = (
-        _position(numbers, _column(records, "category_id", np.int64), "category") * len(image_ids)
-        + _position(image_ids, _column(records, "image_id", np.int64), "image")
-        for records in (results, annotations)
-    )
+    annotations, groups = truth["annotations"], grouped(truth, results)
+    image_ids, group, object_group = groups.image_ids, groups.group, groups.object_group
     score = _column(results, "score", np.float64)
     order = np.lexsort((-score, group))
     rank = _place_in_group(group[order])
@@ -121,7 +114,7 @@ def match(
     order, rank = (values[np.lexsort((-score[order], group[order] // len(image_ids)))] for values in (order, rank))
     return Matches(
         image_ids=image_ids,
-        categories=tuple(str(category["name"]) for category in categories),
+        categories=groups.categories,
         max_detections=max_detections,
         category=(group[order] // len(image_ids)).astype(np.int32),
         image=(group[order] % len(image_ids)).astype(np.int32),
@@ -133,6 +126,39 @@ def match(
         object_image=(object_group % len(image_ids)).astype(np.int32),
         object_areas=np.bitwise_or.reduce(~outside << np.arange(len(AREAS))[:, None], axis=0).astype(np.uint8),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Grouped:
+    """Detections (D,) and objects (G,) by category and image, both as indices: group = category * images + image."""
+
+    image_ids: Ints
+    categories: tuple[str, ...]
+    group: Ints
+    object_group: Ints
+
+
+def grouped(truth: dict[str, Any], results: Sequence[Any]) -> Grouped:
+    """The groups of COCO results and ground truth, categories in the order of their ids; DataError for unknown ids."""
+    image_ids = np.unique(_column(truth["images"], "id", np.int64))
+    categories = sorted(truth["categories"], key=lambda category: int(category["id"]))
+    numbers = np.array([category["id"] for category in categories], np.int64)
+    group, object_group = (
+        _position(numbers, _column(records, "category_id", np.int64), "category") * len(image_ids)
+        + _position(image_ids, _column(records, "image_id", np.int64), "image")
+        for records in (results, truth["annotations"])
+    )
+    return Grouped(image_ids, tuple(str(category["name"]) for category in categories), group, object_group)
+
+
+def common_runs(groups: Ints, others: Ints) -> Iterable[tuple[Ints, Ints]]:
+    """For every number that occurs in both: the indices where it does in the one, and in the other, in their order."""
+    order, other_order = (np.argsort(values, kind="stable") for values in (groups, others))
+    ordered = others[other_order]
+    for number, start, stop in _runs(groups[order]):
+        first, last = np.searchsorted(ordered, (number, number + 1))
+        if first < last:
+            yield order[start:stop], other_order[first:last]
 
 
 def box_overlap(found: Floats, objects: Floats, crowd: Bools) -> Floats:
@@ -192,7 +218,8 @@ def _position(known: Ints, numbers: Ints, what: str) -> Ints:
     return place.astype(np.int64)
 
 
-def _boxes(records: Sequence[Any]) -> Floats:
+def boxes_of(records: Sequence[Any]) -> Floats:
+    """The boxes x, y, width, height (n, 4) of COCO records."""
     return np.array([record["bbox"] for record in records], np.float64).reshape(-1, 4)
 
 

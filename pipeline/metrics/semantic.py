@@ -1,16 +1,18 @@
 """Scores of class maps from a confusion matrix over all pixels: IoU, Dice and pixel accuracy."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from edgewright.pipeline.metrics.image_sums import ImageSums, Ints, SummedScores
 from edgewright.pipeline.report.schema import Measurement
 from edgewright.runtime.errors import DataError
 
-Counts = npt.NDArray[np.int64]
+Counts = npt.NDArray[Any]
 # A truth of this class is not scored. Whatever lies outside the classes in a prediction is no class, and a miss.
 IGNORED = -1
 
@@ -23,23 +25,48 @@ class MapScores:
     notes: tuple[str, ...]
 
 
-class Confusion:
-    """Counts of pixels (C, C + 1): row the true class, column the predicted one, the last column for no class."""
+def confusion(truth: npt.NDArray[np.integer[Any]], predicted: npt.NDArray[np.integer[Any]], classes: int) -> Ints:
+    """Counts of pixels (C, C + 1) of an image: row the true class, column the predicted one, the last column for no class.
 
-    def __init__(self, classes: int) -> None:
-        self.counts: Counts = np.zeros((classes, classes + 1), np.int64)
-        self.ignored = 0
+    Both maps (H, W), the true one with classes below C or IGNORED.
+    """
+    scored = truth != IGNORED
+    rows = truth[scored].astype(np.int64)
+    columns = predicted[scored].astype(np.int64)
+    columns[(columns < 0) | (columns >= classes)] = classes
+    pairs = np.bincount(rows * (classes + 1) + columns, minlength=classes * (classes + 1))
+    return pairs.reshape(classes, classes + 1)
 
-    def add(self, truth: npt.NDArray[np.integer[Any]], predicted: npt.NDArray[np.integer[Any]]) -> None:
-        """Count an image; both maps (H, W), the true one with classes below C or IGNORED."""
-        classes = len(self.counts)
-        scored = truth != IGNORED
-        rows = truth[scored].astype(np.int64)
-        columns = predicted[scored].astype(np.int64)
-        columns[(columns < 0) | (columns >= classes)] = classes
-        pairs = np.bincount(rows * (classes + 1) + columns, minlength=self.counts.size)
-        self.counts += pairs.reshape(self.counts.shape)
-        self.ignored += truth.size - len(rows)
+
+@dataclass(frozen=True, eq=False)
+class PixelCounts:
+    """The confusion of every image, as sums of (C, C + 1); `background_id` and `ignored_id` are those of `map_scores`."""
+
+    labels: tuple[str, ...]
+    background_id: int | None
+    ignored_id: int | None
+    sums: ImageSums
+
+    @property
+    def image_ids(self) -> Ints:
+        return self.sums.image_ids
+
+    def scores(self, names: Collection[str] | None = None) -> SummedScores:
+        """Those of the names that can be measured, as a function of how often every image occurs."""
+        score = partial(_values, labels=self.labels, background_id=self.background_id, ignored_id=self.ignored_id)
+        return SummedScores(self.sums, score, names=names, support=self._support)
+
+    def of_images(self, images: Ints) -> "PixelCounts":
+        return replace(self, sums=self.sums.of_images(images))
+
+    def _support(self, name: str) -> int:
+        """The images that hold the class, or were said to."""
+        cells = np.ones(self.sums.shape, bool)
+        if "/" in name:
+            k = self.labels.index(name.partition("/")[2])
+            cells[:] = False
+            cells[k], cells[:, k] = True, True
+        return self.sums.images_with(cells)
 
 
 def map_scores(
@@ -55,23 +82,31 @@ def map_scores(
         raise DataError(
             "the masks hold no pixel that counts (all are ignored), so nothing can be scored; use other masks"
         )
-    hits, true, predicted = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)[:-1]
+    values = _values(counts, labels=labels, background_id=background_id, ignored_id=ignored_id)
+    measured = (Measurement(name=n, value=v, unit="fraction", higher_is_better=True) for n, v in values.items())
     classes = [k for k in range(len(labels)) if k != ignored_id]
-    present = [k for k in classes if true[k] + predicted[k]]
+    absent = [labels[k] for k in classes if f"IoU/{labels[k]}" not in values]
+    invented = [labels[k] for k in classes if labels[k] not in absent and not counts[k].any()]
+    return MapScores(tuple(measured), _notes(absent, invented, len(classes)))
+
+
+def _values(
+    counts: Counts, *, labels: Sequence[str], background_id: int | None, ignored_id: int | None
+) -> Mapping[str, float]:
+    hits, true, predicted = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)[:-1]
+    present = [k for k in range(len(labels)) if k != ignored_id and true[k] + predicted[k]]
+    if not present or not true.any():
+        return {}
     iou = {k: float(hits[k] / (true[k] + predicted[k] - hits[k])) for k in present}
     dice = {k: float(2 * hits[k] / (true[k] + predicted[k])) for k in present}
     foreground = [dice[k] for k in present if k != background_id]
-    values = {
+    return {
         "mIoU": float(np.mean(list(iou.values()))),
         **({"Dice": float(np.mean(foreground))} if foreground else {}),
         "pixel-accuracy": float(hits.sum() / true.sum()),
         **{f"IoU/{labels[k]}": iou[k] for k in present},
         **{f"Dice/{labels[k]}": dice[k] for k in present},
     }
-    measured = (Measurement(name=n, value=v, unit="fraction", higher_is_better=True) for n, v in values.items())
-    absent = [labels[k] for k in classes if k not in present]
-    invented = [labels[k] for k in present if not true[k]]
-    return MapScores(tuple(measured), _notes(absent, invented, len(classes)))
 
 
 def _notes(absent: Sequence[str], invented: Sequence[str], classes: int) -> tuple[str, ...]:

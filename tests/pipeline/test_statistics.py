@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.pipeline.test_metrics_coco import one_object
 
+from edgewright.pipeline.metrics.image_sums import SummedScores, sums_of
 from edgewright.pipeline.metrics.matched_scores import MatchedScores
 from edgewright.pipeline.metrics.matches import match_boxes
 from edgewright.pipeline.statistics import (
     Difference,
     PairedSamples,
-    SummedScores,
     judge,
     paired_bootstrap,
     too_few,
@@ -203,7 +203,7 @@ def test_confusion_matrices_and_panoptic_counts_are_resampled_alike() -> None:
 
     weights = np.array([2, 0, 1, 1, 1, 1])
     for counts, score in ((confusion, miou), (segments, quality)):
-        scores = SummedScores(counts, score)
+        scores = SummedScores(sums_of(range(6), list(counts), counts.shape[1:]), score)
         assert scores.values(weights)[0] == pytest.approx(
             next(iter(score(np.repeat(counts, weights, 0).sum(0)).values()))
         )

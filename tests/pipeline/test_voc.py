@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.pipeline.test_matches import copied
 from tests.pipeline.test_metrics_coco import Truth, pycocotools_scores, scenes
 
 from edgewright.pipeline.metrics.coco import CocoResult
 from edgewright.pipeline.metrics.matches import match_boxes
+from edgewright.pipeline.metrics.ranked import Ranked, RankedScores, coco_ranked, voc_ranked
 from edgewright.pipeline.metrics.voc import (
     Ranking,
     average_precision,
     best_f1,
-    coco_ranking,
     curve,
     mean_average_precision,
-    voc_rankings,
 )
 
 
@@ -85,6 +85,10 @@ def devkit_marks(truth: Truth, results: list[CocoResult], category_id: int) -> l
     return marks
 
 
+def by_name(ranked: Ranked) -> dict[str, Ranking]:
+    return {name: ranked.ranking(k) for k, name in enumerate(ranked.categories)}
+
+
 def corners(box: list[float]) -> tuple[float, float, float, float]:
     """The first and last pixel, counted from 1 as in VOC's files."""
     x, y, w, h = box
@@ -103,7 +107,7 @@ def inclusive_iou(a: tuple[float, ...], b: tuple[float, ...]) -> float:
 @given(scenes())
 def test_detections_are_matched_as_the_development_kit_matches_them(scene: tuple[Truth, list[CocoResult]]) -> None:
     truth, results = scene
-    rankings = voc_rankings(truth, results)
+    rankings = by_name(voc_ranked(truth, results))
     for category in truth["categories"]:
         made = rankings[category["name"]]
         assert made.true.tolist() == devkit_marks(truth, results, category["id"])
@@ -121,7 +125,7 @@ def test_a_difficult_object_neither_counts_nor_makes_a_detection_false() -> None
         ],
     }
     found = [{"image_id": 1, "category_id": 1, "bbox": a["bbox"], "score": 0.5} for a in truth["annotations"]]
-    made = voc_rankings(truth, found)["dog"]
+    made = by_name(voc_ranked(truth, found))["dog"]
     assert (made.true.tolist(), made.objects) == ([True], 1)
 
 
@@ -136,7 +140,7 @@ def test_rankings_by_the_rules_of_coco_have_the_recall_of_pycocotools(scene: tup
     """AP50 lies within the steps of 101 recalls of the area under the whole curve."""
     truth, results = scene
     matches, expected = match_boxes(truth, results), pycocotools_scores(truth, results, 100)
-    made = [coco_ranking(matches, k) for k in range(len(matches.categories))]
+    made = list(by_name(coco_ranked(matches)).values())
     areas = [average_precision(one) for one in made if one.objects]
     if areas:
         assert np.mean(areas) == pytest.approx(expected["AP50"], abs=0.02)
@@ -163,3 +167,58 @@ def test_no_threshold_has_a_better_f1_than_the_best(found: list[tuple[float, boo
     assert best.f1 == pytest.approx(max(f1.values()))
     assert best.f1 == pytest.approx(f1[best.score])
     assert best.precision == pytest.approx(sum(kept[best.score]) / len(kept[best.score]))
+
+
+def values(ranked: Ranked, weights: Any = None) -> dict[str, float]:
+    """The defined values by name."""
+    scores = RankedScores(ranked)
+    counts = np.ones(scores.images, np.int64) if weights is None else np.asarray(weights, np.int64)
+    pairs = zip(scores.names, scores.values(counts).tolist(), strict=True)
+    return {name: value for name, value in pairs if not math.isnan(value)}
+
+
+@given(scenes())
+def test_scores_of_all_classes_at_once_are_those_of_each_ranking(scene: tuple[Truth, list[CocoResult]]) -> None:
+    ranked = voc_ranked(*scene)
+    rankings, got = by_name(ranked), values(ranked)
+    for name, made in rankings.items():
+        assert got.get(f"VOC-AP/{name}", math.nan) == pytest.approx(average_precision(made), nan_ok=True)
+    assert got.get("VOC-AP", math.nan) == pytest.approx(mean_average_precision(rankings), nan_ok=True)
+    eleven = mean_average_precision(rankings, points="eleven")
+    assert got.get("VOC-AP11", math.nan) == pytest.approx(eleven, nan_ok=True)
+
+
+@given(scenes())
+def test_the_best_f1_of_all_classes_is_that_of_each_ranking(scene: tuple[Truth, list[CocoResult]]) -> None:
+    ranked = coco_ranked(match_boxes(*scene))
+    got = values(ranked)
+    for name, made in by_name(ranked).items():
+        best = best_f1(made)
+        if best is None:
+            assert got.get(f"F1/{name}", 0.0) == 0.0
+            continue
+        assert got[f"F1/{name}"] == pytest.approx(best.f1)
+        assert got[f"precision/{name}"] == pytest.approx(best.precision)
+        assert got[f"recall/{name}"] == pytest.approx(best.recall)
+        # Of TP / (TP + FP + FN) and 2 TP / (2 TP + FP + FN), the one says the other.
+        assert got[f"accuracy/{name}"] == pytest.approx(best.f1 / (2 - best.f1))
+
+
+@given(scenes(), st.data())
+def test_weights_count_an_image_as_often_as_copies_of_it(
+    scene: tuple[Truth, list[CocoResult]], data: st.DataObject
+) -> None:
+    """Copies share a score, which no cut parts, so F1 is defined; AP is that of images without copies only."""
+    truth, results = scene
+    results = [{**result, "score": 1 / (n + 2)} for n, result in enumerate(results)]
+    weights = data.draw(st.lists(st.integers(0, 3), min_size=len(truth["images"]), max_size=len(truth["images"])))
+    ids = sorted(image["id"] for image in truth["images"])
+    again = copied(truth, results, dict(zip(ids, weights, strict=True)))
+    got = values(coco_ranked(match_boxes(truth, results)), weights)
+    assert got == pytest.approx(values(coco_ranked(match_boxes(*again))) if again[0]["images"] else {})
+    once = np.minimum(weights, 1)
+    some = copied(truth, results, dict(zip(ids, once.tolist(), strict=True)))
+    if some[0]["images"]:
+        assert values(voc_ranked(truth, results), once) == pytest.approx(values(voc_ranked(*some)))
+    ranked = voc_ranked(truth, results)
+    assert values(ranked.of_images(np.flatnonzero(once))) == pytest.approx(values(ranked, once))
