@@ -1,10 +1,10 @@
 """Boxes, and how an image was placed into the input tensor."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from edgewright.runtime.results import Boxes
+from edgewright.runtime.results import Boxes, Image
 from edgewright.runtime.spec import PreprocessSpec
 
 
@@ -32,6 +32,13 @@ class Placement:
         """Boxes (N, 4) in tensor pixels → image pixels, clipped to the image; the inverse of `to_tensor`."""
         scale = np.array(self.scale_xy * 2, np.float32)
         return clip_boxes((boxes_xyxy - np.array(self.offset_xy * 2, np.float32)) / scale, self.source_hw)
+
+
+@dataclass(frozen=True)
+class PlacedImage(Placement):
+    """A placement with the image itself, BGR uint8 (H, W, 3), for a head that looks at it again."""
+
+    image: Image = field(repr=False, compare=False)
 
 
 def place(source_hw: tuple[int, int], spec: PreprocessSpec) -> Placement:

@@ -37,6 +37,7 @@ _KINDS = {
     "heads": "head",
     "nms": "NMS variant",
     "proposals": "method of region proposals",
+    "refine": "refinement of class maps",
     "sinks": "sink",
     "sources": "source",
     "commands": "verb",

@@ -1,6 +1,5 @@
 """The hot path: pre-process → backend → head; before them, regions for a network that takes them from outside."""
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -11,12 +10,14 @@ import numpy.typing as npt
 from edgewright.runtime.backends import Backend, BackendOptions, Setting, Tensors, open_backend
 from edgewright.runtime.bundle import Bundle
 from edgewright.runtime.errors import BackendError, UsageError
-from edgewright.runtime.geometry import Placement
+from edgewright.runtime.geometry import PlacedImage, Placement
 from edgewright.runtime.heads import load_head
 from edgewright.runtime.preprocess import Preprocessor
-from edgewright.runtime.proposals import Method, open_method, region_tensor
+from edgewright.runtime.proposals import Method, method_name, open_method, region_tensor
+from edgewright.runtime.refine import check_refinement
 from edgewright.runtime.results import Boxes, Image, Result
 from edgewright.runtime.spec import ModelSpec, PostprocessSpec
+from edgewright.runtime.tiling import TiledBackend, TiledPreprocessor, TileGrid, tile_grid, whole_spec
 
 
 def open_predictor(
@@ -60,14 +61,16 @@ class Predictor:
         method: Method | None = None,
     ) -> None:
         self.spec = spec
-        self.backend = backend
+        self._tiles = None if spec.tiling is None else tile_grid(spec, spec.tiling)
+        self.backend = backend if self._tiles is None else TiledBackend(backend, self._tiles, spec.preprocess.layout)
         self.postprocess = postprocess
-        self.settings: dict[str, Setting] = {**(settings or {}), **backend.settings, **postprocess.model_dump()}
-        self._preprocess = Preprocessor(spec.preprocess)
+        self.settings: dict[str, Setting] = {**(settings or {}), **self.backend.settings, **postprocess.model_dump()}
+        self._preprocess = _preprocessor(spec, self._tiles)
         self._decode = load_head(spec)
         self._input = spec.inputs[0].name
         self._method = method
         self._check_backend()
+        check_refinement(spec, postprocess.refine)
 
     def __call__(self, image: Image, names: Sequence[str] = ()) -> Result:
         """What the network finds on a BGR uint8 image (H, W, 3), in pixels of that image.
@@ -87,6 +90,8 @@ class Predictor:
         A network that takes regions gets these; None: those that `propose` finds.
         """
         tensor, placement = self._preprocess(image)
+        if self.postprocess.refine is not None:
+            placement = PlacedImage(placement.source_hw, placement.placed_hw, placement.offset_xy, image)
         if self.spec.proposals is None:
             return {self._input: tensor}, placement
         boxes = self._regions(image, ()) if regions is None else regions
@@ -100,7 +105,8 @@ class Predictor:
     def finish(self, outputs: Tensors, placement: Placement) -> Result:
         """The result of the raw outputs; keeps no reference to them."""
         by_role = {role: outputs[name] for role, name in self.spec.head.outputs.items()}
-        return self._decode(by_role, self.spec, placement, self.postprocess)
+        spec = self.spec if self._tiles is None else whole_spec(self.spec, self._tiles, placement)
+        return self._decode(by_role, spec, placement, self.postprocess)
 
     def close(self) -> None:
         """Free the engine."""
@@ -132,6 +138,10 @@ class Predictor:
                 )
 
 
+def _preprocessor(spec: ModelSpec, tiles: TileGrid | None) -> Preprocessor | TiledPreprocessor:
+    return Preprocessor(spec.preprocess) if tiles is None else TiledPreprocessor(spec.preprocess, tiles)
+
+
 def _method(spec: ModelSpec, uri: str | None) -> Method | None:
     if spec.proposals is not None:
         return open_method(uri or spec.proposals.method)
@@ -144,6 +154,6 @@ def _proposal_settings(spec: ModelSpec, uri: str | None, method: Method | None) 
     """The method by its name alone, its options, and how many regions there are at most."""
     if spec.proposals is None or method is None:
         return {}
-    name = re.split("[:?]", uri or spec.proposals.method)[0]
+    name = method_name(uri or spec.proposals.method)
     options = {f"proposals.{key}": value for key, value in method.settings.items()}
     return {"proposals": name, "proposals.count": spec.proposals.count, **options}

@@ -47,8 +47,9 @@ class TileGrid:
 
     @property
     def blended_cells(self) -> int:
-        """How far blending reaches over the edge of a core, in cells."""
-        return (self.edge - self.margin) // self.stride if self.blend else 0
+        """How far blending reaches over the edge of a core, in cells: half of what is dropped, for the outer half of it, which
+        saw least of the surroundings, should have no say."""
+        return (self.edge - self.margin) // self.stride // 2 if self.blend else 0
 
     def counts(self, image_hw: SizeHW) -> SizeHW:
         """Rows and columns of tiles that cover an image."""
@@ -79,10 +80,12 @@ def tile_grid(spec: ModelSpec, tiling: TilingSpec) -> TileGrid:
             f"give --tile-overlap a multiple of {stride} up to {widest // stride * stride}"
         )
     grid = TileGrid((height, width), edge, margin, stride, tiling.blend)
-    if tiling.blend and ("class_ids" in spec.head.outputs or 2 * (edge - margin) > min(grid.core_hw)):
+    if tiling.blend and "class_ids" in spec.head.outputs:
+        raise BundleError("class ids of neighbouring tiles cannot be mixed; leave blending out")
+    if 2 * grid.blended_cells > min(grid.core_cells):
         raise BundleError(
-            "tiles can be blended where the network gives logits or probabilities, and where no more than two overlap; "
-            f"give a --tile-overlap of at most {min(height, width) // 4} px, or leave blending out"
+            f"more than two tiles would be mixed in one place; give --tile-overlap at most {min(height, width) // 3} px, or leave "
+            "blending out"
         )
     return grid
 
@@ -107,6 +110,12 @@ class TiledPreprocessor:
         return tensor, Placement(source_hw, source_hw, (0, 0))
 
 
+def whole_spec(spec: ModelSpec, grid: TileGrid, placement: Placement) -> ModelSpec:
+    """What a head needs to know to decode the map of all cores as that of one large input."""
+    covered = grid.covered_hw(placement.source_hw)
+    return spec.model_copy(update={"preprocess": spec.preprocess.model_copy(update={"size_hw": covered})})
+
+
 def mirrored(image: Image, grid: TileGrid) -> Image:
     """The image with as much of its mirror image around it as its tiles need, several times where it is small.
 
@@ -122,7 +131,7 @@ def mirrored(image: Image, grid: TileGrid) -> Image:
 class TiledBackend:
     """A backend that takes the tensor of all tiles and gives the map of all cores; the engine sees one tile at a time."""
 
-    def __init__(self, engine: Backend, grid: TileGrid, *, layout: str) -> None:
+    def __init__(self, engine: Backend, grid: TileGrid, layout: str) -> None:
         self.engine = engine
         self.grid = grid
         self.inputs, self.outputs = engine.inputs, engine.outputs
@@ -146,7 +155,7 @@ class TiledBackend:
                     maps[output] = self._empty_map(tile, counts)
                 self._add(maps[output], tile, place, counts)
         around = self.grid.blended_cells
-        return {output: whole[..., around:, around:] for output, whole in maps.items()} if around else maps
+        return {output: whole[..., around : -around or None, around : -around or None] for output, whole in maps.items()}
 
     def close(self) -> None:
         self.engine.close()

@@ -6,10 +6,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edgewright.runtime.geometry import Placement
+from edgewright.runtime.errors import UsageError
+from edgewright.runtime.geometry import PlacedImage, Placement
 from edgewright.runtime.heads import Outputs, check_finite
 from edgewright.runtime.masks import Grid, Window, cells_under, interpolate, nearest, output_grid
-from edgewright.runtime.results import SemanticMap
+from edgewright.runtime.refine import refinement
+from edgewright.runtime.results import Image, SemanticMap
 from edgewright.runtime.spec import ModelSpec, PostprocessSpec
 
 ROLES = ()
@@ -20,6 +22,9 @@ ClassIds = npt.NDArray[np.unsignedinteger[Any]]
 Planes = npt.NDArray[np.float32]
 # A part of a map in which a class may win: rows, columns.
 Part = tuple[slice, slice]
+
+# Refinements were tuned on pictures of PASCAL VOC, whose longer side is 500 px; the time grows with the pixels.
+_REFINED_SIDE = 500
 
 
 def decode(outputs: Outputs, spec: ModelSpec, placement: Placement, settings: PostprocessSpec) -> SemanticMap:
@@ -39,9 +44,40 @@ def decode(outputs: Outputs, spec: ModelSpec, placement: Placement, settings: Po
     x1, y1, x2, y2 = cells_under(window, grid, values.shape[-2:])
     planes, grid = np.asarray(values[:, y1:y2, x1:x2], np.float32), grid.shifted((x1, y1))
     check_finite(planes, role)
+    if settings.refine is not None:
+        planes, grid = _refined(planes, grid, role, placement, settings.refine)
     if role == "probability":
-        return SemanticMap((interpolate(planes[0], grid, window) >= settings.mask_threshold).astype(np.uint8))
+        return SemanticMap((interpolate(planes[-1], grid, window) >= settings.mask_threshold).astype(np.uint8))
     return SemanticMap(_strongest_at_pixels(planes, grid, window))
+
+
+def _refined(planes: Planes, grid: Grid, role: str, placement: Placement, name: str) -> tuple[Planes, Grid]:
+    """The probabilities of all classes after a refinement, and their grid over the image."""
+    if not isinstance(placement, PlacedImage):
+        raise UsageError(f"refinement '{name}' looks at the image; run the network through a Predictor")
+    (height, width), small = placement.source_hw, _at_most(placement.image, _REFINED_SIDE)
+    shrunk = (small.shape[1] / width, small.shape[0] / height)
+    scale = (grid.scale_xy[0] / shrunk[0], grid.scale_xy[1] / shrunk[1])
+    window = (0, 0, small.shape[1], small.shape[0])
+    values = np.stack([interpolate(plane, Grid(scale, grid.offset_xy), window) for plane in planes])
+    if role == "probability":
+        values = np.concatenate([1 - values, values])
+    return refinement(name)(_probabilities(values), small), Grid(shrunk, (0.0, 0.0))
+
+
+def _at_most(image: Image, longest: int) -> Image:
+    height, width = image.shape[:2]
+    ratio = min(1.0, longest / max(height, width))
+    size = (max(round(width * ratio), 1), max(round(height * ratio), 1))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _probabilities(values: Planes) -> Planes:
+    """The softmax of logits (C, h, w); what adds up to 1 everywhere is taken for the probabilities that it is."""
+    if values.min() >= 0 and np.allclose(values.sum(axis=0), 1, atol=1e-2):
+        return values
+    raised = np.exp(values - values.max(axis=0))
+    return np.asarray(raised / raised.sum(axis=0), np.float32)
 
 
 def _strongest_at_pixels(planes: Planes, grid: Grid, window: Window) -> ClassIds:
