@@ -7,11 +7,14 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import helper, numpy_helper, shape_inference
+from onnx import helper, numpy_helper, shape_inference, version_converter
 
 from edgewright.runtime.errors import CalibrationError
 
 Array = npt.NDArray[np.generic]
+
+# Scales for each channel came with 13; what is older becomes 17, which every engine of the last years reads.
+_MIN_OPSET, _RAISED_OPSET = 13, 17
 
 
 class Network:
@@ -89,12 +92,13 @@ class Network:
 
 
 def prepared(model: onnx.ModelProto) -> Network:
-    """A copy of the model with constants as initializers, batch norm folded, nodes named and shapes inferred.
-
-    CalibrationError when it is quantized already.
+    """A copy of the model, of opset 13 or later, with constants as initializers, batch norm folded, nodes named and shapes
+    inferred. CalibrationError when it is quantized already.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
+    if max((entry.version for entry in copy.opset_import if entry.domain in ("", "ai.onnx")), default=0) < _MIN_OPSET:
+        copy = version_converter.convert_version(copy, _RAISED_OPSET)
     if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in copy.graph.node):
         raise CalibrationError(
             "the network is quantized already: it holds QuantizeLinear nodes; quantize its float version, or import it as it is"
