@@ -104,12 +104,22 @@ def choose(
             f"{source}: {len(overlap)} of {len(chosen)} calibration images are scored on as well (first: {overlap[0]}), so the "
             "score would flatter the quantized network; calibrate on other images, or insist with --allow-overlap"
         )
-    return CalibrationSet(
-        chosen,
-        _audit(
-            chosen, [looks[index] for index in picked], source, len(distinct), len(looked_at), seed, labels, overlap
-        ),
+    brightness, _ = np.histogram([looks[index].brightness for index in picked], bins=10, range=(0, 256))
+    classes = _images_by_class(chosen)
+    audit = Audit(
+        source=source,
+        available=len(distinct),
+        looked_at=len(looked_at),
+        count=len(chosen),
+        seed=seed,
+        digest=hashlib.sha256("\n".join(image.sha256 for image in chosen).encode()).hexdigest(),
+        files=tuple((image.name, image.sha256) for image in chosen),
+        classes=classes,
+        unseen=tuple(label for label in labels if classes and label not in classes),
+        brightness=tuple(int(number) for number in brightness),
+        overlap=overlap,
     )
+    return CalibrationSet(chosen, audit)
 
 
 def _check_count(distinct: int, given: int, count: int, source: str, fewest: int) -> None:
@@ -160,6 +170,8 @@ def _attributes(candidates: Sequence[Candidate], looks: Sequence[_Look], seed: i
 
 def _scenes(thumbnails: npt.NDArray[np.float32], seed: int) -> list[int]:
     clusters = min(_SCENES, len(thumbnails))
+    if clusters == 1:
+        return [0]
     cv2.setRNGSeed(seed & 0x7FFFFFFF)
     criteria = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 1.0)
     _, assigned, _ = cv2.kmeans(thumbnails, clusters, np.empty(0, np.int32), criteria, 2, cv2.KMEANS_PP_CENTERS)
@@ -178,30 +190,6 @@ def _covering(attributes: Sequence[frozenset[str]], count: int) -> list[int]:
     return picked
 
 
-def _audit(
-    chosen: Sequence[Candidate],
-    looks: Sequence[_Look],
-    source: str,
-    available: int,
-    looked_at: int,
-    seed: int,
-    labels: Sequence[str],
-    overlap: tuple[str, ...],
-) -> Audit:
-    classes = Counter(name for candidate in chosen for name in set(candidate.classes))
-    brightness, _ = np.histogram([look.brightness for look in looks], bins=10, range=(0, 256))
-    files = tuple((candidate.name, candidate.sha256) for candidate in chosen)
-    labelled = any(candidate.classes for candidate in chosen)
-    return Audit(
-        source=source,
-        available=available,
-        looked_at=looked_at,
-        count=len(chosen),
-        seed=seed,
-        digest=hashlib.sha256("\n".join(digest for _, digest in files).encode()).hexdigest(),
-        files=files,
-        classes=dict(sorted(classes.items())),
-        unseen=tuple(label for label in labels if labelled and label not in classes),
-        brightness=tuple(int(number) for number in brightness),
-        overlap=overlap,
-    )
+def _images_by_class(chosen: Sequence[Candidate]) -> dict[str, int]:
+    """How many images show each class; empty without labels."""
+    return dict(sorted(Counter(name for candidate in chosen for name in set(candidate.classes)).items()))
