@@ -199,7 +199,7 @@ def _pair_rows(
 def _row_scores(outputs: Tensors, spec: ModelSpec) -> npt.NDArray[Any]:
     """How sure each row is of itself, (K,) or (K, C): its scores, or a query's class probabilities without no object."""
     if "scores" in spec.head.outputs:
-        return outputs[spec.head.outputs["scores"]][0]
+        return np.asarray(outputs[spec.head.outputs["scores"]][0])
     logits = outputs[spec.head.outputs["class_logits"]][0].astype(np.float64)
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(exponentials[:, :-1] / exponentials.sum(axis=1, keepdims=True))
