@@ -158,7 +158,10 @@ def _evaluate(recipe: Recipe, bundle: Bundle, folder: Path, backend: str, engine
     per_image = path.with_name(f"{path.name}.npz")
     dataset = open_dataset(str(recipe.data))
     settings = evaluation_settings(
-        bundle.spec.postprocess, conf=recipe.eval_conf_threshold, max_detections=recipe.eval_max_detections
+        bundle.spec.postprocess,
+        task=bundle.spec.task,
+        conf=recipe.eval_conf_threshold,
+        max_detections=recipe.eval_max_detections,
     )
 
     def action() -> None:

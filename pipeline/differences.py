@@ -43,7 +43,9 @@ def resampled_differences(
     if report.data is None or other.data is None or report.data.digest != other.data.digest:
         return Differences(notes=("drops are judged by the values alone: the data of the two reports differ",))
     if not ours.same_images(theirs):
-        raise DataError("the per-image results of candidate and baseline are of different images; evaluate both again")
+        raise DataError(
+            "the per-image results of candidate and baseline, or of their slices, are of different images; evaluate both again"
+        )
     samples = paired_bootstrap(
         ours.scores(names),
         theirs.scores(names),
@@ -51,10 +53,11 @@ def resampled_differences(
         track=lambda numbers: progress(numbers, total=policy.resamples, description="resample"),
     )
     few = [name for name in samples.names if too_few(samples, name)]
+    alone = sorted(names - set(samples.names))
     enough = [[name for name in family if not too_few(samples, name)] for family in families]
     found = [samples.differences(family, policy.confidence) for family in enough]
     how = f"drops are judged by intervals of {policy.confidence:.4g} confidence from {policy.resamples} resamples"
-    return Differences(found, (f"{how} of {samples.images} images", *_few(few)))
+    return Differences(found, (f"{how} of {samples.images} images", *_few(few), *_alone(alone)))
 
 
 def described(difference: Difference, unit: str) -> str:
@@ -88,3 +91,10 @@ def _few(names: Sequence[str]) -> tuple[str, ...]:
         return ()
     listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
     return (f"judged by the values alone, since fewer than {LEAST_IMAGES} images hold such objects: {listed}",)
+
+
+def _alone(names: Sequence[str]) -> tuple[str, ...]:
+    if not names:
+        return ()
+    listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    return (f"judged by the values alone, since they cannot be told image by image: {listed}",)

@@ -28,7 +28,7 @@ from edgewright.runtime.bundle import Bundle, first_problem
 from edgewright.runtime.errors import UsageError
 from edgewright.runtime.predictor import Predictor, open_predictor
 from edgewright.runtime.results import Detections, Image
-from edgewright.runtime.spec import ModelSpec, PostprocessSpec
+from edgewright.runtime.spec import ModelSpec, PostprocessSpec, Task
 
 if TYPE_CHECKING:
     from edgewright.pipeline.metrics.coco import CocoResult, CocoScores, RunLengths
@@ -64,7 +64,7 @@ def evaluate(
     the bundle, `propose` None its own method of proposals. `detections_path` receives COCO results JSON, `per_image_path`
     what became of every image, which `gate` resamples.
     """
-    settings = postprocess or evaluation_settings(bundle.spec.postprocess)
+    settings = postprocess or evaluation_settings(bundle.spec.postprocess, task=bundle.spec.task)
     opened = partial(
         open_predictor,
         bundle,
@@ -131,10 +131,23 @@ def _score_detections(
 
 
 def evaluation_settings(
-    defaults: PostprocessSpec, *, conf: float = 0.001, iou: float | None = None, max_detections: int = 100
+    defaults: PostprocessSpec,
+    *,
+    task: Task = "detect",
+    conf: float | None = None,
+    iou: float | None = None,
+    max_detections: int = 100,
 ) -> PostprocessSpec:
-    """The post-processing of a bundle as accuracy is measured: nearly every score, 100 detections (COCO's limits)."""
-    changes = {"conf_threshold": conf, "iou_threshold": iou, "max_detections": max_detections}
+    """The post-processing of a bundle as accuracy is measured: nearly every score, 100 detections (COCO's limits).
+
+    Segments of a panoptic map have no order by score: those that the bundle shows are scored, unless `conf` says otherwise.
+    """
+    least = defaults.conf_threshold if task == "panoptic" else 0.001
+    changes = {
+        "conf_threshold": least if conf is None else conf,
+        "iou_threshold": iou,
+        "max_detections": max_detections,
+    }
     given = {name: value for name, value in changes.items() if value is not None}
     try:
         return PostprocessSpec.model_validate({**defaults.model_dump(), **given})

@@ -29,7 +29,7 @@ class Recipe(ExportRequest):
     backends: tuple[str, ...] = Field(("ort",), min_length=1)
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
     threads: int | None = Field(None, gt=0)
-    eval_conf_threshold: float = Field(0.001, ge=0, le=1)
+    eval_conf_threshold: float | None = Field(None, ge=0, le=1)
     eval_max_detections: int = Field(100, gt=0)
     benchmark_seconds: float = Field(5.0, ge=0)
     policy: str | None = None

@@ -21,11 +21,17 @@ _LEFT_TO_THE_REPORT = ("accuracy", "VOC-AP")
     "--data",
     required=True,
     metavar="DATA",
-    help="Labelled images: coco:IMAGES_DIR:ANNOTATIONS.json, masks:IMAGES_DIR:MASKS_DIR or synthetic:SEED:COUNT.",
+    help="Labelled images: coco:IMAGES_DIR:ANNOTATIONS.json, voc:ROOT[:SPLIT], yolo:DATA.yaml[:SPLIT], "
+    "masks:IMAGES_DIR:MASKS_DIR, panoptic:IMAGES_DIR:ANNOTATIONS.json:PNG_DIR or synthetic:SEED:COUNT.",
 )
 @engine_options
 @propose_option
-@click.option("--conf", type=click.FloatRange(0, 1), default=0.001, show_default=True, help="Least score.")
+@click.option(
+    "--conf",
+    type=click.FloatRange(0, 1),
+    default=None,
+    help="Least score.  [default: 0.001; of panoptic maps the bundle's]",
+)
 @click.option("--iou", type=click.FloatRange(0, 1), default=None, help="Overlap for NMS.  [default: the bundle's]")
 @click.option(
     "--max-det", type=click.IntRange(min=1), default=100, show_default=True, help="Most detections of an image."
@@ -42,7 +48,7 @@ def command(
     precision: str,
     threads: int | None,
     propose: str | None,
-    conf: float,
+    conf: float | None,
     iou: float | None,
     max_det: int,
     limit: int | None,
@@ -51,7 +57,8 @@ def command(
 ) -> None:
     """Measure the accuracy of BUNDLE on labelled images.
 
-    Boxes and instance masks: AP, AR and AP of every class, as COCO defines them. Class maps: mIoU, Dice and pixel accuracy.
+    Boxes and instance masks: AP and AR as COCO defines them, AP as PASCAL VOC does, F1 at its best, of every class too. Class
+    maps: mIoU, Dice and pixel accuracy. Panoptic maps: PQ, SQ and RQ.
     """
     from contextlib import ExitStack
 
@@ -75,7 +82,9 @@ def command(
             precision=precision,
             threads=threads,
             propose=propose,
-            postprocess=evaluation_settings(loaded.spec.postprocess, conf=conf, iou=iou, max_detections=max_det),
+            postprocess=evaluation_settings(
+                loaded.spec.postprocess, task=loaded.spec.task, conf=conf, iou=iou, max_detections=max_det
+            ),
             detections_path=detections_path,
             per_image_path=None if json_path is None else f"{json_path}.npz",
         )

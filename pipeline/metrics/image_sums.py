@@ -27,7 +27,8 @@ class ImageSums:
     def total(self, weights: Ints | None = None) -> Floats:
         """The sum of the tables when image i occurs `weights[i]` times, once by default."""
         amount = self.amount if weights is None else self.amount * weights[self.image]
-        return np.bincount(self.cell, amount, int(np.prod(self.shape))).reshape(self.shape)
+        total = np.bincount(self.cell, amount, int(np.prod(self.shape))).astype(np.float64)
+        return total.reshape(self.shape)
 
     def images_with(self, cells: npt.NDArray[Any]) -> int:
         """How many images have something in one of the cells where `cells` (of `shape`) is true."""

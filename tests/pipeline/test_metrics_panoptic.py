@@ -25,7 +25,7 @@ def labelled(draw: st.DrawFn, *, crowds: bool = False) -> Labelled:
     for number in range(2, draw(st.integers(2, 5))):
         top, left = draw(st.integers(0, 3)), draw(st.integers(0, 4))
         ids[top : top + draw(st.integers(1, 4)), left : left + draw(st.integers(1, 4))] = number
-    segments = []
+    segments: list[LabelledSegment] = []
     for number in sorted(set(ids.ravel().tolist()) - {0}):
         class_id = draw(st.integers(0, CLASSES - 1))
         # COCO has one crowd of a class in an image, and of things only.
