@@ -3,9 +3,8 @@
 import json
 import os
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -74,25 +73,19 @@ def test_a_report_is_kept_once(place: str) -> None:
     assert len(history.trends(place)[0].points) == 1
 
 
-WRITER = """
-import sys
-from tests.pipeline.test_history import measured
-from edgewright.pipeline import history
-place, writer = sys.argv[1], int(sys.argv[2])
-for n in range(20):
-    report = measured(0.5, created=f"2026-01-01T{writer:02}:{n:02}:00+00:00")
-    assert history.add([report], place) == 1
-"""
+def write_twenty(place: str, writer: int) -> None:
+    for n in range(20):
+        history.add([measured(0.5, created=f"2026-01-01T{writer:02}:{n:02}:00+00:00")], place)
 
 
-def test_eight_writers_at_once_lose_nothing(place: str, checkout: Path) -> None:
+def test_eight_writers_at_once_lose_nothing(place: str) -> None:
     """They also make the tables at once, since none is there."""
-    writers = [
-        subprocess.Popen([sys.executable, "-c", WRITER, place, str(n)], cwd=checkout, stderr=subprocess.PIPE, text=True)
-        for n in range(8)
-    ]
-    failures = [errors for writer in writers for _, errors in [writer.communicate()] if writer.returncode]
-    assert failures == []
+    processes = [get_context("fork").Process(target=write_twenty, args=(place, n)) for n in range(8)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 8
     assert len(history.trends(place)[0].points) == 8 * 20
 
 
