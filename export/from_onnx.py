@@ -1,14 +1,13 @@
 """Import of a ready ONNX file: the family appends its decoding, the result is a bundle."""
 
 from pathlib import Path
-from types import ModuleType
 
 from edgewright.export.bundling import Origin, read_image, write_bundle
 from edgewright.export.complexity import complexity
-from edgewright.export.families import Imported, load_family
+from edgewright.export.families import Imported, load_family, refuse_unread_keys
 from edgewright.export.graph_editor import GraphEditor, onnx_sha256, opset_of, read_onnx
 from edgewright.export.model_spec import model_spec, requested_labels
-from edgewright.export.request import DESCRIPTION_KEYS, ExportRequest
+from edgewright.export.request import ExportRequest
 from edgewright.runtime import plugins
 from edgewright.runtime.bundle import Bundle
 from edgewright.runtime.errors import UsageError
@@ -18,7 +17,7 @@ def import_onnx(request: ExportRequest, output: Path, *, replace: bool = False) 
     """The bundle in folder `output` of the ONNX file `request.source`, read as `request.family` says."""
     path = Path(request.source)
     family = load_family(_family_name(request))
-    _refuse_unread_keys(request, family)
+    refuse_unread_keys(request, family)
     model = read_onnx(path)
     graph = GraphEditor(model, source=path.name)
     imported: Imported = family.import_onnx(graph, request)
@@ -41,15 +40,6 @@ def import_onnx(request: ExportRequest, output: Path, *, replace: bool = False) 
         image=image,
         replace=replace,
     )
-
-
-def _refuse_unread_keys(request: ExportRequest, family: ModuleType) -> None:
-    unread = sorted(set(request.given(*DESCRIPTION_KEYS)) - set(getattr(family, "KEYS", ())))
-    if unread:
-        raise UsageError(
-            f"family {request.family} knows what its outputs mean and does not read {', '.join(unread)}; "
-            "leave them out, or describe the outputs with family: generic"
-        )
 
 
 def _family_name(request: ExportRequest) -> str:

@@ -7,6 +7,7 @@ outputs it wants.
 from dataclasses import dataclass
 from types import ModuleType
 
+from edgewright.export.request import DESCRIPTION_KEYS, ExportRequest
 from edgewright.runtime import plugins
 from edgewright.runtime.errors import UsageError
 from edgewright.runtime.spec import HeadSpec, PostprocessSpec, PreprocessSpec, ProposalSpec, Task
@@ -41,3 +42,13 @@ def load_family(name: str) -> ModuleType:
         hint = plugins.suggestion(normal, (*known, *ALIASES))
         raise UsageError(f"there is no family '{name}'{hint}; there are: {', '.join((*known, *ALIASES))}")
     return plugins.load(__name__, module)
+
+
+def refuse_unread_keys(request: ExportRequest, family: ModuleType) -> None:
+    """UsageError for what the user says of outputs that the family knows already."""
+    unread = sorted(set(request.given(*DESCRIPTION_KEYS)) - set(getattr(family, "KEYS", ())))
+    if unread:
+        raise UsageError(
+            f"family {family.__name__.rsplit('.', 1)[-1]} knows what its outputs mean and does not read {', '.join(unread)}; "
+            "leave them out, or describe the outputs of an ONNX file with family: generic"
+        )
