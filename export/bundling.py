@@ -1,6 +1,7 @@
 """Write a bundle: the model, its reference run on one image, and the manifest, all or nothing."""
 
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy.typing as npt
 
 from edgewright.export.trial_regions import window_regions
 from edgewright.runtime.atomic import atomic_folder
-from edgewright.runtime.backends import BackendOptions, open_backend
+from edgewright.runtime.backends import BackendOptions, Tensors, open_backend
 from edgewright.runtime.bundle import (
     Bundle,
     Complexity,
@@ -27,11 +28,11 @@ from edgewright.runtime.bundle import (
 from edgewright.runtime.errors import BackendError, ExportError
 from edgewright.runtime.predictor import Predictor
 from edgewright.runtime.results import Image
-from edgewright.runtime.spec import ModelSpec
+from edgewright.runtime.spec import GraphSpec, ModelSpec
 
-MODEL = "model.onnx"
+MODEL, IMAGE_ENCODER = "model.onnx", "image_encoder"
 _GOLDEN_IMAGE, _GOLDEN_TENSORS = "golden/image.png", "golden/tensors.npz"
-_PROBABILITIES = ("scores", "probability")
+_PROBABILITIES = ("scores", "probability", "quality")
 _RECORDED = (
     "edgewright",
     "onnx",
@@ -65,21 +66,31 @@ def write_bundle(
     image: Image | None = None,
     parity: Parity | None = None,
     replace: bool = False,
+    graphs: Mapping[str, bytes] | None = None,
+    feeds: Tensors | None = None,
 ) -> Bundle:
     """Write the bundle of an FP32 ONNX `model` to the folder `path` and load it again.
 
-    The model runs once in ONNX Runtime on `image` (default: a rendered conveyor scene); its outputs become the golden
-    tensors. ExportError when they cannot be what the head says: NaN, scores outside [0, 1], no such output.
+    `graphs` are the further models of `spec.graphs`, in NAME.onnx each, and `feeds` gives what they take that no graph
+    gives, by "input:NAME". Everything runs once in ONNX Runtime on `image` (default: a rendered conveyor scene); what comes
+    out becomes the golden tensors. ExportError when it cannot be what the head says: NaN, scores outside [0, 1], no such
+    output.
     """
     picture = _default_picture() if image is None else image
     with atomic_folder(path, replace=replace) as folder:
-        (folder / MODEL).write_bytes(model)
-        tensors = reference_run(folder / MODEL, spec, picture)
+        name = MODEL if graphs is None else f"{IMAGE_ENCODER}.onnx"
+        (folder / name).write_bytes(model)
+        for graph, content in (graphs or {}).items():
+            (folder / f"{graph}.onnx").write_bytes(content)
+        tensors = reference_run(folder / name, spec, picture)
+        for further in spec.graphs or ():
+            tensors |= _further_run(folder, further, spec, {**tensors, **(feeds or {})})
         _write_golden(folder, picture, tensors)
         manifest = Manifest(
             spec=spec,
             files=(
-                describe_file(folder, MODEL, "model", precision="fp32"),
+                describe_file(folder, name, "model", precision="fp32"),
+                *(describe_file(folder, f"{g}.onnx", "model", precision="fp32", graph=g) for g in graphs or {}),
                 describe_file(folder, _GOLDEN_IMAGE, "golden"),
                 describe_file(folder, _GOLDEN_TENSORS, "golden"),
             ),
@@ -100,18 +111,34 @@ def reference_run(model: Path, spec: ModelSpec, image: Image) -> dict[str, npt.N
             feeds, placement = predictor.prepare(image, regions)
             outputs = predictor.infer(feeds)
             check_outputs(outputs, spec)
-            predictor.finish(outputs, placement)
+            if spec.graphs is None:
+                predictor.finish(outputs, placement)
             named = {f"input:{name}": value.copy() for name, value in feeds.items()}
             return {**named, **{f"output:{name}": value.copy() for name, value in outputs.items()}}
     except BackendError as err:
         raise ExportError(f"the model does not run: {err}") from err
 
 
+def _further_run(folder: Path, graph: GraphSpec, spec: ModelSpec, known: Tensors) -> dict[str, npt.NDArray[Any]]:
+    """What the graph was given from outside and what it gave, as "input:NAME" and "output:NAME"."""
+    given = {t.name: known[f"input:{t.name}"] for t in graph.inputs if f"output:{t.name}" not in known}
+    feeds = {t.name: known[f"output:{t.name}"] for t in graph.inputs if t.name not in given} | given
+    try:
+        with open_backend("ort", folder / f"{graph.name}.onnx", BackendOptions()) as engine:
+            outputs = {name: value.copy() for name, value in engine.infer(feeds).items()}
+    except BackendError as err:
+        raise ExportError(f"the graph '{graph.name}' does not run: {err}") from err
+    check_outputs(outputs, spec.model_copy(update={"outputs": graph.outputs}))
+    return {f"input:{n}": value for n, value in given.items()} | {f"output:{n}": v for n, v in outputs.items()}
+
+
 def check_outputs(outputs: dict[str, npt.NDArray[Any]], spec: ModelSpec) -> None:
     """ExportError when an output has another shape than declared, NaN or infinity, or scores outside [0, 1]."""
     for tensor in spec.outputs:
         value = outputs[tensor.name]
-        if value.shape != tensor.shape:
+        # The map of a tiled image has as many cells as the image asks for.
+        sides = 2 if spec.tiling is not None else 0
+        if value.shape[: value.ndim - sides] != tensor.shape[: len(tensor.shape) - sides]:
             raise ExportError(
                 f"output '{tensor.name}' has shape {list(value.shape)} when it runs, {list(tensor.shape)} was declared"
             )
@@ -121,7 +148,7 @@ def check_outputs(outputs: dict[str, npt.NDArray[Any]], spec: ModelSpec) -> None
                 "this network (are its boxes decoded already?): check --family, --scale, --mean and --std"
             )
     for role in _PROBABILITIES:
-        if role in spec.head.outputs:
+        if spec.head.outputs.get(role) in outputs:
             _check_probabilities(spec.head.outputs[role], outputs)
 
 

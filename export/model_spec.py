@@ -7,9 +7,10 @@ from pydantic import ValidationError
 from edgewright.export.families import Imported
 from edgewright.export.labels import LabelSet, load_labels
 from edgewright.export.request import POSTPROCESS_KEYS, PREPROCESS_KEYS, ExportRequest
+from edgewright.export.tiles import with_tiling
 from edgewright.runtime.bundle import first_problem
 from edgewright.runtime.errors import ExportError, UsageError
-from edgewright.runtime.spec import ModelSpec, PostprocessSpec, PreprocessSpec, TensorSpec
+from edgewright.runtime.spec import GraphSpec, ModelSpec, PostprocessSpec, PreprocessSpec, TensorSpec
 
 
 def model_spec(
@@ -19,6 +20,7 @@ def model_spec(
     *,
     inputs: tuple[TensorSpec, ...],
     outputs: tuple[TensorSpec, ...],
+    graphs: tuple[GraphSpec, ...] | None = None,
 ) -> ModelSpec:
     """The specification; UsageError when the wishes do not fit together, ExportError when the input has another shape."""
     try:
@@ -37,7 +39,7 @@ def model_spec(
         raise ExportError(
             f"{request.source}: input '{inputs[0].name}' is {list(got)}, the pre-processing gives {list(wanted)}"
         )
-    return ModelSpec(
+    spec = ModelSpec(
         name=request.name or Path(request.source).stem,
         task=imported.task,
         labels=labels.labels,
@@ -48,7 +50,9 @@ def model_spec(
         head=imported.head.model_copy(update=request.given("ignore_id")),
         postprocess=postprocess,
         proposals=imported.proposals,
+        graphs=graphs,
     )
+    return with_tiling(request, spec)
 
 
 def requested_labels(request: ExportRequest, classes: int | None) -> LabelSet:

@@ -36,6 +36,10 @@ class Wrapped:
     examples: Mapping[str, Any] = field(default_factory=dict)
 
 
+# Points [1, P, 2] and their labels [1, P], torch tensors as all, become the outputs of all graphs by name.
+Answer = Callable[[Any, Any], Mapping[str, Any]]
+
+
 @dataclass(frozen=True)
 class TorchGraph:
     """One graph of several: its name, a module, example tensors of what its forward takes, and the names of what it gives.
@@ -53,14 +57,13 @@ class TorchGraph:
 class WrappedGraphs:
     """A promptable network as graphs in the order in which they run; the first takes the normalised image tensor.
 
-    `reference` is what the network's own code makes of an image, points [1, P, 2] and their labels [1, P] (torch tensors):
-    the outputs of all graphs by name.
+    `reference` takes an image tensor and gives what the network's own code answers on it.
     """
 
     graphs: tuple[TorchGraph, ...]
     imported: Imported
     labels: LabelSet
-    reference: Callable[[Any, Any, Any], Mapping[str, Any]]
+    reference: Callable[[Any], Answer]
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def decoder_graph(spec: ModelSpec) -> GraphSpec:
 class Prompter:
     """Segments what points and boxes mean. Not for several threads at once: it keeps the embedding of one image.
 
-    `seconds` are those of the last image to `encode`, and of the last prompts, all together, to `decode`.
+    `embedding` is what the encoder made of it. `seconds` are those of the last image to `encode`, and of the last prompts, all together, to `decode`.
     """
 
     def __init__(self, encoder: Predictor, decoder: Backend) -> None:
@@ -75,7 +75,7 @@ class Prompter:
         self.spec, self.postprocess, self.settings = encoder.spec, encoder.postprocess, encoder.settings
         self.slots = _checked_slots(decoder_graph(encoder.spec), decoder)
         self.seconds: dict[str, float] = {}
-        self._embedding: dict[str, npt.NDArray[Any]] = {}
+        self.embedding: dict[str, npt.NDArray[Any]] = {}
         self._placement: Placement | None = None
 
     def set_image(self, image: Image) -> None:
@@ -105,7 +105,7 @@ class Prompter:
         start = time.perf_counter()
         outputs = self.encoder.infer(feeds)
         # Backends may overwrite their outputs, and the image may be asked about for long.
-        self._embedding = {name: value.copy() for name, value in outputs.items()}
+        self.embedding = {name: value.copy() for name, value in outputs.items()}
         self._placement = placement
         self.seconds["encode"] = time.perf_counter() - start
 
@@ -140,7 +140,7 @@ class Prompter:
 
     def _taken(self) -> Mapping[str, npt.NDArray[Any]]:
         wanted = {tensor.name for tensor in self.decoder.inputs}
-        return {name: value for name, value in self._embedding.items() if name in wanted}
+        return {name: value for name, value in self.embedding.items() if name in wanted}
 
     def _placed(self) -> Placement:
         if self._placement is None:

@@ -7,7 +7,7 @@ import torch
 from edgewright.export.families import Imported
 from edgewright.export.labels import LabelSet, load_labels
 from edgewright.export.request import ExportRequest
-from edgewright.export.torch_source import TorchGraph, TorchNetwork, WrappedGraphs
+from edgewright.export.torch_source import Answer, TorchGraph, TorchNetwork, WrappedGraphs
 from edgewright.runtime.errors import UsageError
 from edgewright.runtime.spec import HeadSpec, PostprocessSpec, PreprocessSpec, PromptSpec
 
@@ -59,7 +59,7 @@ def build_graphs(network: TorchNetwork, request: ExportRequest) -> WrappedGraphs
             classes=1,
         ),
         labels=LabelSet(("object",)) if request.labels is None else load_labels(request.labels),
-        reference=lambda images, points, labels: _forward(module, images, points, labels),
+        reference=lambda images: _encoded(module, images),
     )
 
 
@@ -93,15 +93,20 @@ def _prompt_spec(module: Any) -> PromptSpec:
     )
 
 
-def _forward(module: Any, images: Any, points: Any, labels: Any) -> dict[str, Any]:
-    """What the network's own code makes of images [1, 3, H, W], points [1, P, 2] and labels [1, P] without empty slots."""
+def _encoded(module: Any, images: Any) -> Answer:
+    """What the network's own code answers on images [1, 3, H, W] to points [1, P, 2] with labels [1, P], none of them empty."""
     with torch.no_grad():
         maps = module.get_image_features(images, return_dict=True).fpn_hidden_states
         maps = [*maps[:-1], maps[-1] + module.no_memory_embedding]
-        sizes = module.backbone_feature_sizes
-        levels = [level.permute(1, 2, 0).view(1, -1, *size) for level, size in zip(maps, sizes, strict=True)]
+    sizes = module.backbone_feature_sizes
+    levels = [level.permute(1, 2, 0).reshape(1, -1, *size) for level, size in zip(maps, sizes, strict=True)]
+    return lambda points, labels: _answer(module, levels, points, labels)
+
+
+def _answer(module: Any, levels: list[Any], points: Any, labels: Any) -> dict[str, Any]:
+    with torch.no_grad():
         sparse, dense = module.prompt_encoder(*_as_prompts(points, labels), None)
-        answers = [_decode(module, levels, sparse, dense, alternatives=alternatives) for alternatives in (False, True)]
+        answers = [_decode(module, levels, sparse, dense, alternatives=several) for several in (False, True)]
     masks, quality = (torch.cat([answer[part] for answer in answers], dim=2)[0] for part in (0, 1))
     return {_EMBEDDING: levels[2], _FEATURES[0]: levels[1], _FEATURES[1]: levels[0], "masks": masks, "quality": quality}
 
