@@ -1,16 +1,33 @@
-"""Speed, memory and size of a bundle on this machine."""
+"""Speed, memory, power and size of a bundle on this machine."""
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from edgewright.pipeline.cold_start import ColdStart, cold_start, has_bytecode
 from edgewright.pipeline.device import describe_device
-from edgewright.pipeline.frames import benchmark_frames
-from edgewright.pipeline.latency import Tell, WarmUp, latency_measurements, measure_runs, warm_up
-from edgewright.pipeline.report.schema import BundleIdentity, Measurement, Report, Scalar, utc_now
+from edgewright.pipeline.frames import Frames, benchmark_frames
+from edgewright.pipeline.interleaved import Effort, Side, identity, measure_interleaved
+from edgewright.pipeline.latency import Run, Tell, latency_measurements, measure_runs, warm_up
+from edgewright.pipeline.ledger.disturbance import disturbances
+from edgewright.pipeline.ledger.sampling import Ledger, Record
+from edgewright.pipeline.report.schema import Against, Measurement, Report, Scalar, utc_now
+from edgewright.pipeline.scenarios import Name, ScenarioRun, run_scenario
 from edgewright.runtime.bundle import Bundle
 from edgewright.runtime.errors import UsageError
-from edgewright.runtime.predictor import open_predictor
+from edgewright.runtime.predictor import Predictor, open_predictor
+
+
+@dataclass(frozen=True)
+class _Speed:
+    """What was run, with what the engine used; `stable`: whether the time of a run had come to rest, None: not watched."""
+
+    runs: list[Run]
+    settings: Mapping[str, Scalar]
+    warmup_runs: int
+    stable: bool | None
+    against: Against | None = None
+    scenario: ScenarioRun | None = None
 
 
 def benchmark(
@@ -25,28 +42,41 @@ def benchmark(
     warmup: int | None = None,
     frames: str | None = None,
     cold_start_repeats: int = 3,
+    against: Side | None = None,
+    scenario: Name | None = None,
     tell: Tell = lambda phase, done: None,
 ) -> Report:
     """The report of single frames, one after another: at least `iterations` runs and at least `seconds` of them.
 
     `warmup` None runs until the time of a run is stable. `frames` is a source URI, None the bundle's golden image. Cold
-    start and peak memory are medians over fresh processes; 0 repeats leave them out.
+    start and peak memory are medians over fresh processes; 0 repeats leave them out. With a baseline `against`, both are
+    run in turn. A `scenario` is run for `seconds` more.
     """
+    if against is not None and scenario is not None:
+        raise UsageError("a scenario is run alone; measure it without a baseline to run in turn")
+    if against is not None and propose is not None:
+        raise UsageError("bundles that run in turn propose regions by their own methods; leave --propose out")
     if iterations < 1 or seconds < 0 or cold_start_repeats < 0 or (warmup is not None and warmup < 0):
         raise UsageError("a benchmark needs at least one iteration; seconds, warm-up and repeats are not negative")
     pictures = benchmark_frames(bundle, frames)
     # Before the network is loaded, so that load and clocks are those that the measurement found.
     device = describe_device()
-    with open_predictor(bundle, backend=backend, precision=precision, threads=threads, propose=propose) as predictor:
-        warm = warm_up(predictor, pictures.images, warmup, most_s=max(seconds, 1.0), tell=tell)
-        runs = measure_runs(predictor, pictures.images, seconds=seconds, iterations=iterations, tell=tell)
-        engine = dict(predictor.settings)
+    own = Side(bundle, backend, precision)
+    effort = Effort(threads, seconds, iterations, warmup)
+    with Ledger() as ledger:
+        if against is not None:
+            speed = _in_turn(own, against, pictures, effort, tell)
+        else:
+            speed = _alone(own, pictures, effort, scenario, tell, propose=propose)
+    record = ledger.record()
     starts = []
     for done in range(cold_start_repeats):
         tell("fresh processes", done / cold_start_repeats)
         image = pictures.images[0]
-        starts.append(cold_start(bundle, image, backend=backend, precision=precision, threads=threads, propose=propose))
-    own: dict[str, Scalar] = {
+        starts.append(
+            cold_start(bundle, image, backend=backend, precision=precision, threads=threads, propose=propose)
+        )
+    settings: dict[str, Scalar] = {
         "seconds": seconds,
         "iterations": iterations,
         "warmup": "until stable" if warmup is None else warmup,
@@ -56,26 +86,66 @@ def benchmark(
         "frame_size": pictures.size,
         "frames_digest": pictures.digest,
     }
+    disturbed = disturbances(record)
     return Report(
-        bundle=BundleIdentity(
-            name=bundle.spec.name,
-            digest=bundle.digest,
-            task=bundle.spec.task,
-            precision=str(engine.get("executed_precision", precision)),
-        ),
+        bundle=identity(bundle, speed.settings, precision),
         data=None,
-        settings={"benchmark": engine | own},
+        settings={"benchmark": {**speed.settings, **settings}},
         device=device.identity,
         software=device.software,
-        state={**device.state, "warmup_runs": warm.runs, "runs": len(runs)},
+        state={
+            **device.state,
+            "warmup_runs": speed.warmup_runs,
+            "runs": len(speed.runs),
+            "disturbed": list(disturbed),
+            "power_source": record.power[1] if record.power else None,
+            "ledger": record.as_json(),
+        },
         measurements=(
-            *latency_measurements(runs),
+            *latency_measurements(speed.runs),
+            *([speed.scenario.measurement] if speed.scenario else []),
+            *_power_measurements(record, speed),
             *_cold_start_measurements(starts),
             *_size_measurements(bundle, backend, precision),
         ),
-        notes=tuple(_notes(bundle, warm, len(runs), starts)),
+        against=speed.against,
+        notes=(*_notes(bundle, speed, starts), *(f"disturbed: {reason}" for reason in disturbed)),
         created=utc_now(),
     )
+
+
+def _alone(
+    side: Side, pictures: Frames, effort: Effort, scenario: Name | None, tell: Tell, *, propose: str | None
+) -> _Speed:
+    def opened(threads: int | None) -> Predictor:
+        return open_predictor(
+            side.bundle, backend=side.backend, precision=side.precision, threads=threads, propose=propose
+        )
+
+    images, seconds = pictures.images, effort.seconds
+    with opened(effort.threads) as predictor:
+        warm = warm_up(predictor, images, effort.warmup, most_s=max(seconds, 1.0), tell=tell)
+        runs = measure_runs(predictor, images, seconds=seconds, iterations=effort.iterations, tell=tell)
+        settings = dict(predictor.settings)
+    played = None
+    if scenario is not None:
+        played = run_scenario(scenario, opened, images, threads=effort.threads, seconds=seconds, tell=tell)
+    return _Speed(runs, settings, warm.runs, warm.stable, scenario=played)
+
+
+def _in_turn(own: Side, against: Side, pictures: Frames, effort: Effort, tell: Tell) -> _Speed:
+    found = measure_interleaved(own, against, pictures.images, effort, tell=tell)
+    return _Speed(found.runs, found.settings, found.warmup_runs, found.stable, against=found.against)
+
+
+def _power_measurements(record: Record, speed: _Speed) -> Iterator[Measurement]:
+    """The mean power of the device, and the energy of a frame where nothing else was run meanwhile."""
+    if record.power is None:
+        return
+    watts = record.power[0]
+    yield _cost("watts", watts, "W")
+    if speed.against is None and speed.scenario is None:
+        yield _cost("energy_per_frame", watts * statistics.fmean(run.total for run in speed.runs) / 1e9, "J")
 
 
 def _cold_start_measurements(starts: list[ColdStart]) -> Iterator[Measurement]:
@@ -109,11 +179,13 @@ def _cost(name: str, value: float, unit: str) -> Measurement:
     return Measurement(name=name, value=value, unit=unit, higher_is_better=False)
 
 
-def _notes(bundle: Bundle, warm: WarmUp, runs: int, starts: list[ColdStart]) -> Iterator[str]:
-    if warm.stable is False:
-        yield f"after {warm.runs} runs of warm-up the time of a run was still changing; close other programs, fix the clocks"
-    if runs < 100:
-        yield f"p99 of {runs} runs is close to the slowest of them; raise --iterations for a tail worth comparing"
+def _notes(bundle: Bundle, speed: _Speed, starts: list[ColdStart]) -> Iterator[str]:
+    if speed.stable is False:
+        yield f"after {speed.warmup_runs} runs of warm-up the time of a run was still changing; close other programs, fix the clocks"
+    if len(speed.runs) < 100:
+        yield f"p99 of {len(speed.runs)} runs is close to the slowest of them; raise --iterations for a tail worth comparing"
+    if speed.scenario is not None and speed.scenario.missing:
+        yield f"shorter than MLPerf wants the scenario to be: {', '.join(speed.scenario.missing)}"
     if any(start.peak_rss_mib is None for start in starts):
         yield "this system does not tell the peak memory of a process, so peak_rss was not measured"
     if starts and not has_bytecode():

@@ -12,16 +12,18 @@ from edgewright.runtime.errors import DataError
 _FREE_SETTINGS = frozenset({"precision", "precision_hint", "executed_precision", "frames", "engine_version"})
 # How fast an engine works, not what it computes: of no matter for accuracy.
 _FREE_FOR_ACCURACY = frozenset({"threads", "spinning", "streams", "performance_hint", "cpu_pinning", "cache"})
-_NOTED_STATE = ("governor", "frequency_limit_mhz")
+_NOTED_STATE = ("governor", "frequency_limit_mhz", "jetson_clocks", "power_source")
 _ABSENT = "not stated"
 
 
-def check_comparable(candidate: Report, baseline: Report, policy: Policy) -> tuple[str, ...]:
+def check_comparable(candidate: Report, baseline: Report | None, policy: Policy) -> tuple[str, ...]:
     """Notes on what differs and is allowed to; DataError that names every other differing field, the first with values.
 
-    A section that only one side has is not compared: the rules on its measurements report them as missing.
+    A section that only one side has is not compared: the rules on its measurements report them as missing. A baseline that
+    the candidate was measured against must be the baseline, and have been run alike.
     """
-    differences = list(_differences(candidate, baseline))
+    found = [*_differences(candidate, baseline), *_differences_in_turn(candidate, baseline)]
+    differences = list({difference[0]: difference for difference in reversed(found)}.values())[::-1]
     forbidden = [d for d in differences if not policy.allows_difference(d[0])]
     if forbidden:
         name, ours, theirs = forbidden[0]
@@ -32,11 +34,13 @@ def check_comparable(candidate: Report, baseline: Report, policy: Policy) -> tup
             "or allow the difference by `compare_across` in the policy, as the built-in policy accuracy_anywhere does for engines"
         )
     allowed = [f"{name} differs, as the policy allows: candidate {a}, baseline {b}" for name, a, b in differences]
-    return (*allowed, *_notes(candidate, baseline))
+    return (*allowed, *_notes(candidate, baseline)) if baseline else tuple(allowed)
 
 
-def _differences(a: Report, b: Report) -> Iterator[tuple[str, str, str]]:
+def _differences(a: Report, b: Report | None) -> Iterator[tuple[str, str, str]]:
     """Field, value of `a`, value of `b` of all that must agree."""
+    if b is None:
+        return
     if a.bundle.task != b.bundle.task:
         yield "bundle.task", a.bundle.task, b.bundle.task
     if a.data and b.data and a.data.digest != b.data.digest:
@@ -44,10 +48,31 @@ def _differences(a: Report, b: Report) -> Iterator[tuple[str, str, str]]:
         yield "data.digest", ours, theirs
     for verb in a.settings.keys() & b.settings.keys():
         for key, ours, theirs in _differing(a.settings[verb], b.settings[verb]):
-            if key not in _free_settings(verb):
+            if key not in _free_settings(verb) or _executed_otherwise(key, a.settings[verb], b.settings[verb]):
                 yield f"settings.{verb}.{key}", ours, theirs
     for key, ours, theirs in _differing(a.device, b.device):
         yield f"device.{key}", ours, theirs
+    sources = [report.state.get("power_source") for report in (a, b) if report.measurement("watts")]
+    if len(set(map(str, sources))) > 1:
+        yield "state.power_source", _shown(sources[0]), _shown(sources[1])
+
+
+def _differences_in_turn(a: Report, b: Report | None) -> Iterator[tuple[str, str, str]]:
+    if a.against is None:
+        return
+    if b is not None and a.against.baseline.digest != b.bundle.digest:
+        yield "against.baseline.digest", a.against.baseline.digest[:12], b.bundle.digest[:12]
+    if b is None and a.against.baseline.task != a.bundle.task:
+        yield "bundle.task", a.bundle.task, a.against.baseline.task
+    own = {key: value for key, value in a.settings.get("benchmark", {}).items() if key in a.against.settings}
+    for key, ours, theirs in _differing(own, a.against.settings):
+        if key not in _FREE_SETTINGS or _executed_otherwise(key, own, a.against.settings):
+            yield f"settings.benchmark.{key}", ours, theirs
+
+
+def _executed_otherwise(key: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Whether an engine did not do what both were asked for, as when it has no int8 kernels and computes in fp32."""
+    return key == "executed_precision" and a.get("precision") == b.get("precision")
 
 
 def _free_settings(verb: str) -> frozenset[str]:

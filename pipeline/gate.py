@@ -8,11 +8,21 @@ from typing import Any
 
 from edgewright.pipeline.comparability import check_comparable
 from edgewright.pipeline.differences import Differences, described, doubt, resampled_differences
+from edgewright.pipeline.gate_speed import (
+    as_measurements,
+    described_ratio,
+    disturbance_doubt,
+    improved,
+    judge_ratio,
+    ratio_doubt,
+    ratio_evidence,
+    ratio_limit,
+)
 from edgewright.pipeline.per_image import PerImage
-from edgewright.pipeline.policy import Policy
+from edgewright.pipeline.policy import LIMIT_SECTIONS, Policy
 from edgewright.pipeline.report.numbers import shown
-from edgewright.pipeline.report.schema import Measurement, Report, utc_now
-from edgewright.pipeline.statistics import Difference, Judgement, judge
+from edgewright.pipeline.report.schema import LatencyRatio, Measurement, Report, utc_now
+from edgewright.pipeline.statistics import Difference, Judgement, Outcome, judge
 from edgewright.pipeline.verdict import Finding, Status, Verdict
 from edgewright.runtime.errors import DataError, UsageError
 from edgewright.runtime.plugins import suggestion
@@ -60,12 +70,15 @@ def gate(
     """The verdict on `candidate`; a baseline is needed only by the policy's relative rules.
 
     With the results of candidate and baseline `per_image`, drops of accuracy are judged by their intervals, else by the two
-    values. DataError for reports without measurements or that cannot be compared, UsageError for a rule that does not fit
-    its metric or has no baseline. A metric that is missing, or is not a number, never passes.
+    values; and so are latencies that were measured in turn with the baseline's. DataError for reports without measurements or
+    that cannot be compared, UsageError for a rule that does not fit its metric or has no baseline. A metric that is missing, or is not a number, never passes.
     """
     notes = _check(candidate, baseline, policy)
+    limits = policy.for_device(candidate.device)
     families = [
-        family for section in _RULES for family in _families(section, getattr(policy, section), candidate, baseline)
+        family
+        for section in LIMIT_SECTIONS
+        for family in _families(section, getattr(limits, section), candidate, baseline)
     ]
     differences = _differences(families, candidate, baseline, policy, per_image)
     findings = tuple(
@@ -93,9 +106,9 @@ def _check(candidate: Report, baseline: Report | None, policy: Policy) -> tuple[
             raise DataError(
                 f"the {side}'s report holds no measurement; run `edgewright evaluate` or `edgewright benchmark`"
             )
-    if baseline is None and policy.is_relative:
+    if baseline is None and candidate.against is None and policy.is_relative:
         raise UsageError("the policy compares with a baseline but none is given; add --baseline BASELINE.json")
-    return check_comparable(candidate, baseline, policy) if baseline else ()
+    return check_comparable(candidate, baseline, policy)
 
 
 def _families(section: str, limits: Mapping[str, float], *reports: Report | None) -> Iterator[_Family]:
@@ -129,27 +142,42 @@ def _differences(
     return resampled_differences(names, (candidate, per_image[0]), (baseline, per_image[1]), policy)
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """What is said of one metric: how the change looks in words, and what leaves a doubt."""
+
+    status: Status
+    change: str = ""
+    doubt: str = ""
+    disturbed: bool = False
+
+
 def _judge(
     family: _Family, metric: str, reports: tuple[Report, Report | None], difference: Difference | None, policy: Policy
 ) -> Finding:
     rule, (candidate, baseline) = _RULES[family.section], reports
     ours = candidate.measurement(metric)
     theirs = baseline.measurement(metric) if baseline else None
+    in_turn = candidate.against.ratio(metric) if candidate.against and rule.needs_baseline else None
+    if in_turn is not None and ours is not None:
+        ours, theirs = as_measurements(in_turn, ours.unit)
     known = ours or theirs
     _check_kind(family.section, ours, theirs)
     bound = _bound(rule, family.limit, theirs)
-    status: Status = "missing"
-    sentence = _missing(metric, candidate, baseline)
     judgement = _judgement(difference, theirs, bound)
+    answer, sentence = _Answer("missing"), _missing(metric, candidate, baseline)
     if ours and bound is not None:
-        status = judgement.outcome if judgement else "pass" if _holds(ours, bound) else "fail"
-        sentence = _sentence(rule, family.limit, bound, ours, theirs, difference if judgement else None)
-    if judgement and difference and ours and status == "undecided":
-        sentence = f"{sentence}; {doubt(judgement, difference, ours.unit)}"
+        if in_turn is not None:
+            answer = _in_turn(family, in_turn)
+        elif judgement and difference:
+            answer = _resampled(judgement, difference, ours.unit)
+        else:
+            answer = _compared(ours, bound, reports, policy)
+        sentence = _sentence(rule, family.limit, bound, ours, theirs, answer)
     return Finding(
         rule=family.section,
         metric=metric,
-        status=status,
+        status=answer.status,
         sentence=sentence,
         unit=known.unit if known else "",
         higher_is_better=known.higher_is_better if known else None,
@@ -157,9 +185,29 @@ def _judge(
         baseline=theirs.value if theirs else None,
         limit=family.limit,
         bound=bound,
-        blocks=_blocks(status, ours, theirs, policy),
+        blocks=_blocks(answer, ours, theirs, policy),
         **_evidence(difference, judgement),
+        **ratio_evidence(in_turn),
     )
+
+
+def _in_turn(family: _Family, found: LatencyRatio) -> _Answer:
+    most = ratio_limit(family.section, family.limit, found)
+    outcome = judge_ratio(found, most)
+    return _Answer(outcome, described_ratio(found), ratio_doubt(found, most) if outcome == "undecided" else "")
+
+
+def _resampled(judgement: Judgement, difference: Difference, unit: str) -> _Answer:
+    undecided = judgement.outcome == "undecided"
+    words = doubt(judgement, difference, unit) if undecided else ""
+    return _Answer(judgement.outcome, described(difference, unit), words)
+
+
+def _compared(ours: Measurement, bound: float, reports: tuple[Report, Report | None], policy: Policy) -> _Answer:
+    """By the values alone, as far as nothing disturbed them."""
+    outcome: Outcome = "pass" if _holds(ours, bound) else "fail"
+    reason = "" if policy.when_disturbed == "ignore" else disturbance_doubt(ours.name, outcome, *reports)
+    return _Answer("undecided", doubt=reason, disturbed=True) if reason else _Answer(outcome)
 
 
 def _judgement(difference: Difference | None, baseline: Measurement | None, bound: float | None) -> Judgement | None:
@@ -169,12 +217,12 @@ def _judgement(difference: Difference | None, baseline: Measurement | None, boun
     return judge(difference, baseline.value - bound)
 
 
-def _blocks(status: Status, ours: Measurement | None, theirs: Measurement | None, policy: Policy) -> bool:
+def _blocks(answer: _Answer, ours: Measurement | None, theirs: Measurement | None, policy: Policy) -> bool:
     """Improvements never fail, not even those that may be chance."""
-    if status != "undecided":
-        return status != "pass"
-    improved = ours is not None and theirs is not None and ours.value >= theirs.value
-    return policy.when_undecided == "fail" and not improved
+    if answer.status != "undecided":
+        return answer.status != "pass"
+    strict = policy.when_undecided == "fail" or (answer.disturbed and policy.when_disturbed == "fail")
+    return strict and not improved(ours, theirs)
 
 
 def _evidence(difference: Difference | None, judgement: Judgement | None) -> dict[str, Any]:
@@ -236,23 +284,18 @@ def _doubts(findings: Sequence[Finding], policy: Policy) -> Iterator[str]:
 
 
 def _sentence(
-    rule: _Rule,
-    limit: float,
-    bound: float,
-    ours: Measurement,
-    theirs: Measurement | None,
-    difference: Difference | None,
+    rule: _Rule, limit: float, bound: float, ours: Measurement, theirs: Measurement | None, answer: _Answer
 ) -> str:
     parts = [f"{ours.name} {shown(ours.value, ours.unit, apart_from=bound)}"]
     if rule.needs_baseline and theirs:
         parts.append(f"baseline {shown(theirs.value, theirs.unit, apart_from=ours.value)}")
-    if difference is not None:
-        parts.append(described(difference, ours.unit))
-    if rule.higher_is_better is not None:
-        return ", ".join((*parts, f"{rule.words} {limit:g}{'' if ours.unit == 'fraction' else f' {ours.unit}'}"))
-    if theirs and theirs.value:
+    if answer.change:
+        parts.append(answer.change)
+    elif rule.higher_is_better is None and theirs and theirs.value:
         parts.append(f"ratio {shown(ours.value / theirs.value, 'fraction', apart_from=limit)}")
-    return ", ".join((*parts, f"{rule.words} {limit:g}"))
+    unit = "" if ours.unit == "fraction" or rule.higher_is_better is None else f" {ours.unit}"
+    parts.append(f"{rule.words} {limit:g}{unit}")
+    return "; ".join((", ".join(parts), *([answer.doubt] if answer.doubt else [])))
 
 
 def _missing(metric: str, candidate: Report, baseline: Report | None) -> str:
@@ -260,5 +303,7 @@ def _missing(metric: str, candidate: Report, baseline: Report | None) -> str:
     sides = [side for side, report in reports.items() if report.measurement(metric) is None]
     known = [measured.name for report in reports.values() for measured in report.measurements]
     hint = suggestion(metric, known) if len(sides) == len(reports) else ""
+    if not sides:
+        return f"{metric} is compared with the baseline but none is given; add --baseline, or take the limit out"
     where = " nor in the ".join(sides)
     return f"{metric} was not measured in the {where}{hint}; give the report that holds it, or take the limit out"

@@ -1,5 +1,6 @@
 """The policy of a release: which measurements are limited, and how."""
 
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,7 +14,11 @@ from edgewright.runtime.plugins import suggestion
 from edgewright.runtime.spec import Strict
 
 # What two reports must agree in before they may be compared.
-COMPARED_SECTIONS = ("bundle", "data", "settings", "device")
+COMPARED_SECTIONS = ("bundle", "data", "settings", "device", "state", "against")
+LIMIT_SECTIONS = ("floors", "budgets", "allowed_drop", "allowed_rise", "allowed_ratio")
+
+# `latency.end_to_end.p99 on device *Orin Nano*`: long enough to be no part of a label.
+_ON_DEVICE = " on device "
 
 
 def _no_boolean(value: Any) -> Any:
@@ -28,13 +33,15 @@ Ratio = Annotated[Number, Field(gt=0)]
 
 
 class Policy(Strict):
-    """Limits by metric name or pattern (`AP/*`, as in file names); an exact name overrides the patterns of its section.
+    """Limits by metric name or pattern (`AP/*`, as in file names); an exact name overrides the patterns of its section, and
+    a name or pattern with ` on device PATTERN` the same without it, on devices whose board or processor is called so.
 
     `floors` and `allowed_drop` are for metrics that are better when higher, `budgets` and `allowed_rise` for those that
     are better when lower, all in the metric's unit. `allowed_ratio` is candidate / baseline: the most where lower is
     better, the least where higher is better. `compare_across` names what may differ between the two sides. `confidence` is
     that of the intervals of differences, which `resamples` random choices of the images give, and `when_undecided` says what
-    to do with a limit on which the images leave doubt.
+    to do with a limit that is in doubt. `when_disturbed` says what to make of speed and power while something disturbed the
+    device: they are undecided, or fail, or it does not matter.
     """
 
     floors: dict[str, Number] = {}
@@ -47,6 +54,7 @@ class Policy(Strict):
     # Fewer leave the ends of a 95 % interval to a handful of resamples.
     resamples: Annotated[int, Field(ge=100, le=1_000_000)] = 1000
     when_undecided: Literal["fail", "warn", "pass"] = "warn"
+    when_disturbed: Literal["undecided", "fail", "ignore"] = "undecided"
 
     @property
     def is_relative(self) -> bool:
@@ -59,6 +67,16 @@ class Policy(Strict):
             field == allowed or field.startswith(f"{allowed}.") or fnmatchcase(field, allowed)
             for allowed in self.compare_across
         )
+
+    def for_device(self, device: Mapping[str, Any]) -> "Policy":
+        """The policy with the limits that hold on this device; UsageError when there are none."""
+        sections = {name: _on_device(getattr(self, name), device) for name in LIMIT_SECTIONS}
+        if not any(sections.values()):
+            raise UsageError(
+                f"every limit of the policy is for another device than this one ({', '.join(_names(device)) or 'unknown'}); "
+                "add limits that hold everywhere, or change the patterns after `on device`"
+            )
+        return self.model_copy(update=sections)
 
     @model_validator(mode="after")
     def _limits_something(self) -> "Policy":
@@ -90,6 +108,21 @@ def load_policy(name_or_file: str | Path) -> Policy:
 def builtin_policies() -> tuple[str, ...]:
     """The names of the policies that ship with the package, sorted."""
     return tuple(sorted(path.stem for path in _folder().glob("*.yaml")))
+
+
+def _on_device(limits: Mapping[str, float], device: Mapping[str, Any]) -> dict[str, float]:
+    """The limits without those of other devices; those of this device stand in place of the general ones."""
+    general = {key: limit for key, limit in limits.items() if _ON_DEVICE not in key}
+    own = {}
+    for key, limit in limits.items():
+        metric, found, pattern = key.rpartition(_ON_DEVICE)
+        if found and any(fnmatchcase(name.lower(), pattern.strip().lower()) for name in _names(device)):
+            own[metric.strip()] = limit
+    return {**general, **own}
+
+
+def _names(device: Mapping[str, Any]) -> list[str]:
+    return [str(device[key]) for key in ("board", "cpu_model", "accelerator") if device.get(key)]
 
 
 def _folder() -> Path:

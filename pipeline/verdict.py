@@ -10,7 +10,7 @@ from edgewright.runtime.spec import Strict
 
 FORMAT = 1
 
-# "undecided": the images are too few to say whether the limit holds.
+# "undecided": the images are too few, or the machine was too restless, to say whether the limit holds.
 Status = Literal["pass", "fail", "missing", "undecided"]
 
 
@@ -19,7 +19,8 @@ class Finding(Strict):
 
     `blocks` says whether it fails the verdict. Where the difference was resampled: `interval` holds candidate minus
     baseline, `smallest_drop` is the true drop that fails in 8 of 10 cases on such images, and about `images_needed` of them
-    pass a candidate as good as the baseline in 8 of 10 cases; None when no number would.
+    pass a candidate as good as the baseline in 8 of 10 cases; None when no number would. Where candidate and baseline were
+    measured in turn: their `ratio`, its interval, and how far the baseline was from itself, as a share.
     """
 
     rule: str
@@ -36,6 +37,9 @@ class Finding(Strict):
     interval: tuple[float, float] | None = None
     smallest_drop: float | None = None
     images_needed: int | None = None
+    ratio: float | None = None
+    ratio_interval: tuple[float, float] | None = None
+    noise: float | None = None
 
 
 class Verdict(Strict):

@@ -11,8 +11,10 @@ from edgewright.pipeline.commands._options import engine_options, json_option, p
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
-    from edgewright.pipeline.report.schema import Report
+    from edgewright.pipeline.report.schema import Against, Report
+    from edgewright.pipeline.scenarios import Name
 
 
 @click.command()
@@ -32,6 +34,32 @@ if TYPE_CHECKING:
     default=None,
     help="Pictures to run on, such as a video; its first 16 frames are taken.  [default: the bundle's golden image]",
 )
+@click.option(
+    "--against",
+    metavar="BASELINE",
+    default=None,
+    help="Another bundle, or the same: both are run in turn, in processes of their own, and compared.",
+)
+@click.option("--against-backend", metavar="NAME", default=None, help="Its engine.  [default: that of BUNDLE]")
+@click.option(
+    "--against-precision",
+    type=click.Choice(["fp32", "fp16", "int8"]),
+    default=None,
+    help="Which model of it.  [default: that of BUNDLE]",
+)
+@click.option(
+    "--scenario",
+    type=click.Choice(["single_stream", "multi_stream", "offline"]),
+    default=None,
+    help="A scenario of MLPerf Inference to run for --seconds more.",
+)
+@click.option(
+    "--accuracy",
+    metavar="REPORT REFERENCE",
+    nargs=2,
+    default=None,
+    help="Reports of `evaluate`, of this bundle and of the fp32 one: states the accuracy in percent of the reference's.",
+)
 @json_option
 def command(
     bundle: str,
@@ -43,15 +71,30 @@ def command(
     iterations: int,
     warmup: int | None,
     frames: str | None,
+    against: str | None,
+    against_backend: str | None,
+    against_precision: str | None,
+    scenario: "Name | None",
+    accuracy: tuple[str, str] | None,
     json_path: str | None,
 ) -> None:
-    """Measure BUNDLE on this machine, one frame after another: time by stage, throughput, cold start, memory and size."""
+    """Measure BUNDLE on this machine, one frame after another: time by stage, throughput, power, cold start, memory, size."""
     from edgewright.pipeline.benchmark import benchmark
     from edgewright.pipeline.console import result_console, write_json
+    from edgewright.pipeline.interleaved import Side
+    from edgewright.pipeline.report.schema import load_report
+    from edgewright.pipeline.scenarios import relative_accuracy
     from edgewright.runtime.atomic import atomic_file
     from edgewright.runtime.bundle import load_bundle
+    from edgewright.runtime.errors import UsageError
 
     loaded = load_bundle(bundle)
+    opponent = None
+    if against is not None:
+        opponent = Side(load_bundle(against), against_backend or backend, against_precision or precision)
+    elif against_backend or against_precision:
+        raise UsageError("--against-backend and --against-precision say how --against is run; add --against BASELINE")
+    relative = relative_accuracy(*map(load_report, accuracy)) if accuracy else None
     with ExitStack() as stack:
         # Opened first, so that a path that cannot be written is known before the long run.
         file = stack.enter_context(atomic_file(json_path)) if json_path is not None else None
@@ -65,8 +108,12 @@ def command(
             iterations=iterations,
             warmup=warmup,
             frames=frames,
+            against=opponent,
+            scenario=scenario,
             tell=stack.enter_context(_phases()),
         )
+        if relative is not None:
+            report = report.model_copy(update={"measurements": (*report.measurements, relative)})
         if file is not None:
             write_json(file, report.model_dump(mode="json"))
     _print(report, result_console())
@@ -113,8 +160,25 @@ def _print(report: "Report", console: "Console") -> None:
     for stage, cells in rows.items():
         table.add_row(stage, *cells)
     numbers = [f"{m.name}: {shown(m.value, m.unit)}" for m in report.measurements if not m.name.startswith("latency.")]
-    for item in (*lines, table, *numbers, *(f"note: {note}" for note in report.notes)):
+    compared = [_in_turn(report.against)] if report.against else []
+    for item in (*lines, table, *compared, *numbers, *(f"note: {note}" for note in report.notes)):
         console.print(item, markup=False, highlight=False, soft_wrap=True)
+
+
+def _in_turn(against: "Against") -> "Table":
+    """The ratios of the medians and of the tails with their intervals, and how far the baseline was from itself."""
+    from rich.table import Table
+
+    title = f"against {against.baseline.name} {against.baseline.precision} ({against.baseline.digest[:12]})"
+    table = Table(title, "candidate", "baseline", "ratio", "95 % interval", "noise", box=None, padding=(0, 2, 0, 0))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for ratio in against.ratios:
+        if ratio.name.endswith((".p50", ".p99")):
+            low, high = (f"{bound:.3f}" for bound in ratio.interval)
+            numbers = (f"{ratio.candidate:.3f}", f"{ratio.baseline:.3f}", f"{ratio.ratio:.3f}")
+            table.add_row(ratio.name, *numbers, f"{low} to {high}", f"{ratio.noise:.1%}")
+    return table
 
 
 def _count(number: object, word: str) -> str:

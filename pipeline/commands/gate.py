@@ -1,10 +1,15 @@
 """`edgewright gate`: may this candidate ship?"""
 
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from edgewright.pipeline.commands._options import json_option
+
+if TYPE_CHECKING:
+    from edgewright.pipeline.verdict import Verdict
 
 
 class _SeveralBaselines(click.Command):
@@ -44,6 +49,14 @@ class _SeveralBaselines(click.Command):
 @click.option("--junit", metavar="FILE", help="Write the verdict as JUnit XML.")
 @click.option("--markdown", metavar="FILE", help="Write the verdict for a pull request.")
 @click.option("--html", metavar="FILE", help="Write the verdict as a page.")
+@click.option(
+    "--annotations",
+    type=click.Choice(["auto", "github", "none"]),
+    default="auto",
+    show_default=True,
+    help="Lines on stderr that GitHub Actions shows beside a pull request, and the verdict in the summary of its job; "
+    "auto: in a job of GitHub Actions.",
+)
 @json_option
 def command(
     candidates: tuple[str, ...],
@@ -52,6 +65,7 @@ def command(
     junit: str | None,
     markdown: str | None,
     html: str | None,
+    annotations: str,
     json_path: str | None,
 ) -> int:
     """Judge reports of a candidate against reports of a baseline; the exit status is 0 when it passes, 1 when it fails.
@@ -81,7 +95,22 @@ def command(
     if json_path is not None:
         write_json(Path(json_path), verdict.model_dump(mode="json"))
     print_verdict(verdict, result_console())
+    if annotations == "github" or (annotations == "auto" and os.environ.get("GITHUB_ACTIONS") == "true"):
+        _annotate(verdict)
     return 0 if verdict.passed else 1
+
+
+def _annotate(verdict: "Verdict") -> None:
+    from edgewright.pipeline.report.annotations import verdict_annotations
+    from edgewright.pipeline.report.pages import verdict_markdown
+
+    for line in verdict_annotations(verdict):
+        click.echo(line, err=True)
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if summary:
+        # The file is the step's own, to be appended to.
+        with Path(summary).open("a", encoding="utf-8") as file:
+            file.write(verdict_markdown(verdict) + "\n")
 
 
 def _write(path: str, content: bytes) -> None:

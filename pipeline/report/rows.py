@@ -56,7 +56,7 @@ def _value(value: float | None, unit: str, *, apart_from: float | None) -> str:
 
 
 def _change(finding: Finding) -> str:
-    """The signed difference, and its interval, or in percent where that says more: not of a fraction."""
+    """The signed difference, with its interval or in percent, or the ratio where both were measured in turn."""
     if finding.candidate is None or finding.baseline is None:
         return _DASH
     difference = finding.candidate - finding.baseline
@@ -64,6 +64,9 @@ def _change(finding: Finding) -> str:
     if finding.interval is not None:
         low, high = (signed(bound, finding.unit) for bound in finding.interval)
         return f"{absolute} ({low} to {high})"
+    if finding.ratio is not None and finding.ratio_interval is not None:
+        low, high = finding.ratio_interval
+        return f"× {finding.ratio:.3f} ({low:.3f} to {high:.3f})"
     if finding.unit == "fraction" or finding.baseline == 0 or difference == 0:
         return absolute
     return f"{absolute} ({absolute[0]}{abs(difference / finding.baseline):.1%})"
