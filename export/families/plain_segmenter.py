@@ -17,7 +17,7 @@ from edgewright.runtime.spec import HeadSpec, PostprocessSpec, PreprocessSpec
 
 KEYS = ("activation", "background_index")
 # Without these, a network can be fed in a way that costs accuracy and shows nowhere.
-_REQUIRED = ("size", "color", "resize", "scale")
+_REQUIRED = ("size", "color", "scale")
 _BACKGROUND = ("background", "__background__")
 
 
@@ -28,7 +28,9 @@ def accepts(module: Any) -> bool:
 
 def build(network: TorchNetwork, request: ExportRequest) -> Wrapped:
     """The module's own map; a single plane becomes the probability of the second class."""
-    missing = [key for key in _REQUIRED if getattr(request, key) is None]
+    # Tiles are not resized.
+    required = _REQUIRED if request.tile_overlap is not None else (*_REQUIRED, "resize")
+    missing = [key for key in required if getattr(request, key) is None]
     if missing or request.size is None:
         raise UsageError(
             f"of {network.source} nothing is known but what you say, and these are missing: "

@@ -46,6 +46,13 @@ from edgewright.pipeline.commands._options import json_option
 @click.option("--name", help="The bundle's name.  [default: the file's]")
 @click.option("--size", type=(int, int), metavar="H W", help="Input size, where the graph leaves it open.")
 @click.option(
+    "--tile-overlap",
+    type=click.IntRange(min=0),
+    metavar="PX",
+    help="For a segmenter: run at full resolution on tiles of the input size that overlap so much on every side.",
+)
+@click.option("--tile-blend", is_flag=True, default=None, help="Mix the maps of neighbouring tiles at their seam.")
+@click.option(
     "--color",
     type=click.Choice(["bgr", "rgb", "gray"]),
     help="Channel order of the input, where it is not the family's.",
