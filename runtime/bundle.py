@@ -22,7 +22,7 @@ class BundleFile(Strict):
     """One file: its path inside the bundle, what it is for, and its digest.
 
     `target` names the backend that may run it ("any" for a portable ONNX file); `graph` the part of a network of several
-    graphs that it holds.
+    graphs that it holds; `dialect` how a quantized graph for TensorRT is written: "weak" for 8.5 to 10.11, "strong" for later.
     """
 
     name: str
@@ -32,6 +32,7 @@ class BundleFile(Strict):
     graph: str = "main"
     precision: Precision | None = None
     target: str = "any"
+    dialect: Literal["weak", "strong"] | None = None
 
 
 class Provenance(Strict):
