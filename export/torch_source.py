@@ -15,11 +15,15 @@ _UNNAMED = ("__background__", "N/A")
 
 @dataclass(frozen=True)
 class TorchNetwork:
-    """A torch module with its weights; `categories` are the names of its classes, background included, where known."""
+    """A torch module with its weights; `categories` are the names of its classes, background included, where known.
+
+    `preprocessor` is the content of transformers' preprocessor_config.json, where the source has one.
+    """
 
     source: str
     module: Any
     categories: tuple[str, ...] | None = None
+    preprocessor: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,180 @@
+"""`transformers/ID-or-FOLDER`: detectors and panoptic networks of Hugging Face transformers."""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoConfig, PretrainedConfig
+from transformers.models.auto import modeling_auto
+
+from edgewright.export.labels import load_labels
+from edgewright.export.request import ExportRequest
+from edgewright.export.torch_source import TorchNetwork
+from edgewright.export.torch_weights import load_state, read_state
+from edgewright.export.transformers_input import DETECTORS, PANOPTIC
+from edgewright.runtime import plugins
+from edgewright.runtime.errors import ExportError, UsageError
+
+_SEED = 0
+_MOST_KEYS = 10
+
+
+def load(request: ExportRequest) -> TorchNetwork:
+    """The network of a folder with config.json and safetensors, of an id on the Hub, or, with random weights, of a model type.
+
+    Nothing is unpickled and no code of a repository runs. The labels are those of the configuration; random weights follow
+    the labels of the request.
+    """
+    name = request.source.partition("/")[2]
+    with _quiet():
+        config = _config(name, request)
+        if request.weights == "none" and request.labels is not None:
+            config.num_labels = len(load_labels(request.labels).labels)
+        kind = _class_of(config, name)
+        if request.weights in (None, "default"):
+            module = _pretrained(kind, name, config)
+        else:
+            module = _random(kind, config)
+            if request.weights != "none":
+                path = Path(str(request.weights))
+                load_state(module, read_state(path), source=request.source, path=path)
+    names = tuple(str(config.id2label[index]) for index in sorted(config.id2label))
+    return TorchNetwork(request.source, module.eval(), names, _preprocessor(name))
+
+
+def _config(name: str, request: ExportRequest) -> Any:
+    folder = Path(name)
+    types = {kind.replace("-", "_"): kind for kind in (*DETECTORS, *PANOPTIC)}
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise UsageError(
+                f"the folder {folder} has no config.json; give one that transformers' save_pretrained has written"
+            )
+    elif name.replace("-", "_") in types:
+        if request.weights != "none":
+            raise UsageError(
+                f"'{name}' is a kind of networks, of which only random ones are at hand: add --weights none, or give a folder or an "
+                f"id on the Hub with its weights"
+            )
+        return AutoConfig.for_model(types[name.replace("-", "_")])
+    try:
+        return AutoConfig.from_pretrained(name)
+    except ValueError as err:  # transformers has no such model type
+        raise UsageError(f"{name}: {_first_line(err)}; {_supported()}") from err
+    except (OSError, json.JSONDecodeError) as err:
+        known = (*types, *_cached_ids())
+        raise ExportError(
+            f"transformers/{name} is no folder here{plugins.suggestion(name, known)}, and the Hub does not give it "
+            f"({_first_line(err)}); fetch its config.json, preprocessor_config.json and model.safetensors on a machine that can, "
+            "and give their folder: transformers/FOLDER. Kinds of networks, with --weights none: " + ", ".join(types)
+        ) from err
+
+
+def _class_of(config: PretrainedConfig, name: str) -> Any:
+    """The class of detectors or panoptic networks for this configuration."""
+    kind = config.model_type
+    if kind in DETECTORS:
+        return getattr(transformers, modeling_auto.MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES[kind])
+    if kind in PANOPTIC:
+        return getattr(transformers, modeling_auto.MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING_NAMES[kind])
+    raise UsageError(f"{name} is a network of kind '{kind}', which export does not know; {_supported()}")
+
+
+def _pretrained(kind: Any, name: str, config: PretrainedConfig) -> Any:
+    """The network with the weights of the folder or of the Hub; ExportError when some are missing or of another shape."""
+    try:
+        module, report = kind.from_pretrained(name, config=config, use_safetensors=True, output_loading_info=True)
+    except OSError as err:
+        raise ExportError(
+            f"transformers/{name} has no weights as safetensors that can be had ({_first_line(err)}); put model.safetensors "
+            "into the folder (save_pretrained writes it), give a checkpoint with --weights FILE, or use --weights none for "
+            "random weights"
+        ) from err
+    except RuntimeError as err:  # safetensors and torch say so when a file is damaged or does not fit
+        raise ExportError(
+            f"the weights of transformers/{name} cannot be used: {_first_line(err)}; fetch them again"
+        ) from err
+    for what in ("missing_keys", "mismatched_keys"):
+        keys = sorted(str(key) for key in report[what])
+        if keys:
+            more = f", and {len(keys) - _MOST_KEYS} more" if len(keys) > _MOST_KEYS else ""
+            raise ExportError(
+                f"the weights of transformers/{name} do not fit its config.json: {len(keys)} {what.replace('_', ' ')} "
+                f"({', '.join(keys[:_MOST_KEYS])}{more}); give the two files that belong together"
+            )
+    return module
+
+
+def _random(kind: Any, config: PretrainedConfig) -> Any:
+    """The network with seeded random weights: the same every time, without touching the caller's random state."""
+    if hasattr(config, "use_pretrained_backbone"):
+        config.use_pretrained_backbone = False
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_SEED)
+        try:
+            return kind(config)
+        except (ImportError, OSError, ValueError) as err:
+            raise ExportError(
+                f"transformers cannot build a {config.model_type}: {_first_line(err)}; give a folder with a complete config.json"
+            ) from err
+
+
+def _preprocessor(name: str) -> Mapping[str, Any] | None:
+    """What preprocessor_config.json says of how the network was fed; None where there is none."""
+    path: Path | None = Path(name) / "preprocessor_config.json"
+    if not Path(name).is_dir():
+        path = _from_hub(name, "preprocessor_config.json")
+    if path is None or not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as err:
+        raise ExportError(f"{path} cannot be read as JSON ({err}); fetch it again") from err
+    return content if isinstance(content, dict) else None
+
+
+def _from_hub(name: str, file: str) -> Path | None:
+    from huggingface_hub import hf_hub_download
+
+    with suppress(Exception):  # no such file, id or connection: the defaults of its kind remain
+        return Path(hf_hub_download(name, file))
+    return None
+
+
+def _cached_ids() -> tuple[str, ...]:
+    from huggingface_hub import scan_cache_dir
+
+    with suppress(Exception):  # there is no cache
+        return tuple(repository.repo_id for repository in scan_cache_dir().repos)
+    return ()
+
+
+def _supported() -> str:
+    return f"there are detectors: {', '.join(DETECTORS)}; and panoptic networks: {', '.join(PANOPTIC)}"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' progress bars and remarks: what matters is checked."""
+    from transformers.utils import logging as own
+
+    level = own.get_verbosity()
+    own.set_verbosity(logging.CRITICAL)
+    bars = own.is_progress_bar_enabled()
+    own.disable_progress_bar()
+    try:
+        yield
+    finally:
+        own.set_verbosity(level)
+        if bars:
+            own.enable_progress_bar()
+
+
+def _first_line(err: BaseException) -> str:
+    lines = [line.strip() for line in str(err).splitlines() if line.strip()]
+    return lines[0][:300].rstrip(".") if lines else type(err).__name__
