@@ -1,9 +1,12 @@
 """Options that several verbs share, spelled and explained once."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from edgewright.runtime.spec import PostprocessSpec
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -31,9 +34,22 @@ propose_option = click.option(
     help="For a network that takes regions from outside: selective_search, windows, file:BOXES.json (see `edgewright "
     "propose`).  [default: the bundle's]",
 )
+refine_option = click.option(
+    "--refine",
+    metavar="NAME",
+    default=None,
+    help="Fit class maps to the edges of the picture: crf, or none.  [default: the bundle's]",
+)
 json_option = click.option(
     "--json", "json_path", metavar="FILE", default=None, help="Write the machine-readable report."
 )
+
+
+def refined(settings: "PostprocessSpec", name: str | None) -> "PostprocessSpec":
+    """The settings with the refinement of that name; "none" takes it away, None keeps the bundle's."""
+    if name is None:
+        return settings
+    return settings.model_copy(update={"refine": None if name == "none" else name})
 
 
 def engine_options(function: F) -> F:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgewright.pipeline.commands._options import engine_options, json_option, propose_option
+from edgewright.pipeline.commands._options import engine_options, json_option, propose_option, refine_option, refined
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,6 +26,7 @@ _LEFT_TO_THE_REPORT = ("accuracy", "VOC-AP")
 )
 @engine_options
 @propose_option
+@refine_option
 @click.option(
     "--conf",
     type=click.FloatRange(0, 1),
@@ -48,6 +49,7 @@ def command(
     precision: str,
     threads: int | None,
     propose: str | None,
+    refine: str | None,
     conf: float | None,
     iou: float | None,
     max_det: int,
@@ -72,6 +74,9 @@ def command(
     refuse_same_file({"--json": json_path, "--detections": detections_path})
     loaded = load_bundle(bundle)
     dataset = open_dataset(data)
+    settings = evaluation_settings(
+        loaded.spec.postprocess, task=loaded.spec.task, conf=conf, iou=iou, max_detections=max_det
+    )
     with ExitStack() as stack:
         # Opened first, so that a path that cannot be written is known before the long run.
         file = stack.enter_context(atomic_file(json_path)) if json_path is not None else None
@@ -82,9 +87,7 @@ def command(
             precision=precision,
             threads=threads,
             propose=propose,
-            postprocess=evaluation_settings(
-                loaded.spec.postprocess, task=loaded.spec.task, conf=conf, iou=iou, max_detections=max_det
-            ),
+            postprocess=refined(settings, refine),
             detections_path=detections_path,
             per_image_path=None if json_path is None else f"{json_path}.npz",
         )

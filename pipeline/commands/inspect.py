@@ -8,6 +8,7 @@ from edgewright.pipeline.commands._options import json_option
 
 if TYPE_CHECKING:
     from edgewright.runtime.bundle import Bundle, BundleFile
+    from edgewright.runtime.spec import ModelSpec
 
 
 @click.command()
@@ -36,7 +37,7 @@ def _rows(bundle: "Bundle") -> list[tuple[str, str]]:
         ("labels", _shortened(spec.labels)),
         ("input", "; ".join(f"{t.name} {t.dtype} {list(t.shape)}" for t in spec.inputs)),
         ("outputs", "; ".join(f"{t.name} {t.dtype} {list(t.shape)}" for t in spec.outputs)),
-        ("pre-processing", f"{pre.resize} to {pre.size_hw[0]}x{pre.size_hw[1]} (h x w), {pre.color.upper()}, {pre.layout.upper()}"),
+        ("pre-processing", f"{_fit(spec)} (h x w), {pre.color.upper()}, {pre.layout.upper()}"),
         ("", f"(pixel * {pre.scale:.6g} - {_numbers(pre.mean)}) / {_numbers(pre.std)}"),
         ("boxes", spec.head.boxes),
         ("defaults", f"confidence {post.conf_threshold}, IoU {post.iou_threshold}, NMS {post.nms}, max {post.max_detections}"),
@@ -46,6 +47,14 @@ def _rows(bundle: "Bundle") -> list[tuple[str, str]]:
         ("versions", ", ".join(f"{name} {version}" for name, version in origin.versions.items())),
         ("digest", bundle.digest),
     ]  # fmt: skip
+
+
+def _fit(spec: "ModelSpec") -> str:
+    size = f"{spec.preprocess.size_hw[0]}x{spec.preprocess.size_hw[1]}"
+    if spec.tiling is None:
+        return f"{spec.preprocess.resize} to {size}"
+    overlap = max(spec.tiling.overlap_px, spec.tiling.margin_px)
+    return f"{'blended ' if spec.tiling.blend else ''}tiles of {size} at full resolution, {overlap} px overlap"
 
 
 def _file_line(file: "BundleFile") -> str:
