@@ -13,7 +13,13 @@ from edgewright.runtime.errors import CalibrationError
 
 _log = logging.getLogger(__name__)
 # Of OpenVINO's operators, what may be quantized: everything else gains nothing and loses precision around SiLU and heads.
-_QUANTIZED_TYPES = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul")
+_QUANTIZED_TYPES = (
+    "Convolution",
+    "GroupConvolution",
+    "ConvolutionBackpropData",
+    "GroupConvolutionBackpropData",
+    "MatMul",
+)
 
 
 def quantize_by_nncf(
@@ -36,7 +42,7 @@ def quantize_by_nncf(
     try:
         result = nncf.quantize(
             model,
-            nncf.Dataset([feed for feed in feeds], lambda feed: feed()),
+            nncf.Dataset(list(feeds), lambda feed: feed()),
             preset=presets[plan.preset],
             target_device=nncf.TargetDevice.CPU,
             subset_size=len(feeds),

@@ -48,9 +48,7 @@ class Plan(Strict):
 
 def sites_of(plan: Plan, network: Network) -> Sites:
     """The places that the plan quantizes."""
-    return choose_sites(
-        network, float_layers=plan.float_layers, keep_heads=plan.keep_heads, depthwise=plan.depthwise
-    )
+    return choose_sites(network, float_layers=plan.float_layers, keep_heads=plan.keep_heads, depthwise=plan.depthwise)
 
 
 def ranges(plan: Plan, observation: Observation) -> dict[str, Range]:

@@ -1,0 +1,91 @@
+"""The files that one calibration gives every engine, and the bundle that holds them."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import onnx
+
+from edgewright.calibration.half import to_half
+from edgewright.calibration.network import Network, prepared
+from edgewright.calibration.observe import Observation
+from edgewright.calibration.opsets import to_opset
+from edgewright.calibration.plan import Plan, quantized
+from edgewright.runtime.atomic import atomic_folder
+from edgewright.runtime.bundle import Bundle, BundleFile, Precision, describe_file, load_bundle, seal
+
+# The Q/DQ dialects of TensorRT: 8.5 to 10.11 reads float32 scales at opset 17, 10.12 and later takes the types as they are.
+WEAK_OPSET, STRONG_OPSET = 17, 19
+Role = Literal["model", "weights", "calibration"]
+
+
+@dataclass(frozen=True)
+class NewFile:
+    """A file for a bundle: its content, its name there and what it is."""
+
+    path: Path
+    name: str
+    role: Role
+    precision: Precision | None = None
+    target: str = "any"
+    dialect: Literal["weak", "strong"] | None = None
+
+
+def with_files(
+    bundle: Bundle,
+    files: Sequence[NewFile],
+    output: Path,
+    *,
+    calibration_sha256: str | None = None,
+    replace: bool = False,
+) -> Bundle:
+    """The bundle in folder `output` that holds what `bundle` does and `files` besides; of the same name, the new one stays."""
+    names = {file.name for file in files}
+    with atomic_folder(output, replace=replace) as folder:
+        for entry in bundle.files:
+            if entry.name not in names:
+                _place(bundle.path / entry.name, folder / entry.name)
+        for file in files:
+            _place(file.path, folder / file.name)
+        kept = tuple(entry for entry in bundle.files if entry.name not in names)
+        added = tuple(_entry(folder, file) for file in files)
+        provenance = bundle.manifest.provenance
+        if calibration_sha256 is not None:
+            provenance = provenance.model_copy(update={"calibration_sha256": calibration_sha256})
+        manifest = bundle.manifest.model_copy(update={"files": (*kept, *added), "provenance": provenance, "digest": ""})
+        seal(folder, manifest)
+    return load_bundle(output)
+
+
+def openvino_model(plan: Plan, network: Network, observation: Observation) -> onnx.ModelProto:
+    """Unsigned activations with the zero point that their range asks for: what OpenVINO computes best, and correctly."""
+    return quantized(plan, network, observation, activation="uint8")
+
+
+def weak_model(plan: Plan, network: Network, observation: Observation) -> onnx.ModelProto:
+    """TensorRT 8.5 to 10.11, and the reference in ONNX Runtime: opset 17, signed, float32 scales."""
+    return to_opset(quantized(plan, network, observation, activation="int8"), WEAK_OPSET)
+
+
+def strong_model(plan: Plan, network: Network, observation: Observation, largest: dict[str, float]) -> onnx.ModelProto:
+    """TensorRT 10.12 and later: opset 19, signed, everything that is not int8 in float16 where it does not overflow."""
+    signed = to_opset(quantized(plan, network, observation, activation="int8"), STRONG_OPSET)
+    return to_half(Network(signed), largest).model
+
+
+def half_model(network: Network, largest: dict[str, float], *, strong: bool = False) -> onnx.ModelProto:
+    """The float16 network; with `strong`, at the opset that TensorRT 10.12 and later are given."""
+    source = prepared(to_opset(network.model, STRONG_OPSET)) if strong else network
+    return to_half(source, largest).model
+
+
+def _place(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+
+
+def _entry(folder: Path, file: NewFile) -> BundleFile:
+    entry = describe_file(folder, file.name, file.role, precision=file.precision, target=file.target)
+    return entry.model_copy(update={"dialect": file.dialect})
