@@ -10,7 +10,8 @@ import torch
 
 from edgewright.export.bundling import MODEL, Origin, read_image, write_bundle
 from edgewright.export.complexity import complexity
-from edgewright.export.families import Imported, load_family
+from edgewright.export.families import Imported, load_family, refuse_unread_keys
+from edgewright.export.from_prompted import import_prompted
 from edgewright.export.graph_editor import tensor_spec
 from edgewright.export.model_spec import model_spec
 from edgewright.export.parity import Tensors, parity_images, prove_parity
@@ -18,6 +19,7 @@ from edgewright.export.request import ExportRequest
 from edgewright.export.to_onnx import to_onnx
 from edgewright.export.torch_source import TorchNetwork, Wrapped
 from edgewright.export.torch_weights import state_digest
+from edgewright.export.unpooling import with_masks_for_indices
 from edgewright.export.zoos import load_network
 from edgewright.runtime import plugins
 from edgewright.runtime.bundle import Bundle
@@ -33,10 +35,13 @@ def import_torch(request: ExportRequest, output: Path, *, replace: bool = False)
     """
     network = load_network(request)
     family = _family(request, network)
+    refuse_unread_keys(request, family)
+    if hasattr(family, "build_graphs"):
+        return import_prompted(request, network, family, output, replace=replace)
     wrapped: Wrapped = family.build(network, request)
     _refuse_unused(request, wrapped.imported)
     example = torch.zeros(wrapped.imported.preprocess.tensor_shape)
-    converted = to_onnx(wrapped.module, {_INPUT: example, **wrapped.examples}, wrapped.outputs)
+    converted = to_onnx(with_masks_for_indices(wrapped.module), {_INPUT: example, **wrapped.examples}, wrapped.outputs)
     graph = converted.model.graph
     spec = model_spec(
         request,
@@ -84,7 +89,7 @@ def _family(request: ExportRequest, network: TorchNetwork) -> ModuleType:
     """The family that the user names, else the one that knows the network's class."""
     if request.family is not None:
         family = load_family(request.family)
-        if not hasattr(family, "build"):
+        if not _takes_torch(family):
             raise UsageError(f"family '{request.family}' reads ONNX files; leave --family out, or one of: {_names()}")
         return family
     for family in _families():
@@ -92,7 +97,7 @@ def _family(request: ExportRequest, network: TorchNetwork) -> ModuleType:
             return family
     raise UsageError(
         f"{network.source} gives a {type(network.module).__name__}, which no family knows (there are: {_names()}); "
-        "export it to ONNX yourself and give that file with its --family"
+        "say --family plain_segmenter when it returns class logits [1, C, h, w], or export it to ONNX and give that file with its --family"
     )
 
 
@@ -101,8 +106,12 @@ def _families() -> Iterator[ModuleType]:
     for name in plugins.names("edgewright.export.families"):
         with suppress(MissingDependencyError):
             family = load_family(name)
-            if hasattr(family, "build"):
+            if _takes_torch(family):
                 yield family
+
+
+def _takes_torch(family: ModuleType) -> bool:
+    return hasattr(family, "build") or hasattr(family, "build_graphs")
 
 
 def _names() -> str:
