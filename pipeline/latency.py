@@ -25,12 +25,17 @@ _TELL_EVERY_S = 0.5
 
 
 class Run(NamedTuple):
-    """The durations of one frame's stages in nanoseconds; `propose` is None where the network needs no regions."""
+    """The durations of one frame's stages in nanoseconds, None where there is no such stage.
 
-    prepare: int
-    infer: int
-    finish: int
+    Networks that need no regions do not `propose`; those that take prompts `encode` and `decode` where others `infer`.
+    """
+
+    prepare: int = 0
+    infer: int | None = None
+    finish: int = 0
     propose: int | None = None
+    encode: int | None = None
+    decode: int | None = None
 
     @property
     def total(self) -> int:
@@ -58,7 +63,13 @@ def time_frame(predictor: Predictor, image: Image) -> Run:
     predictor.finish(outputs, placement)
     finished = clock()
     proposal = None if regions is None else proposed - start
-    return Run(prepared - proposed, inferred - prepared, finished - inferred, proposal)
+    run = Run(prepared - proposed, inferred - prepared, finished - inferred, proposal)
+    # The few microseconds between encoding and decoding count as decoding.
+    encode_s = (getattr(predictor, "infer_parts", None) or {}).get("encode")
+    if encode_s is None:
+        return run
+    encode = round(encode_s * 1e9)
+    return run._replace(infer=None, encode=encode, decode=inferred - prepared - encode)
 
 
 def warm_up(predictor: Predictor, images: Iterable[Image], runs: int | None, *, most_s: float, tell: Tell) -> WarmUp:
@@ -107,7 +118,11 @@ def measure_runs(
 
 def latency_measurements(runs: list[Run]) -> list[Measurement]:
     """p50, p95, p99 and mean of every stage and of them together in milliseconds, and the throughput."""
-    stages = [stage for stage in ("propose", "prepare", "infer", "finish") if getattr(runs[0], stage) is not None]
+    stages = [
+        stage
+        for stage in ("propose", "prepare", "infer", "encode", "decode", "finish")
+        if getattr(runs[0], stage) is not None
+    ]
     columns = {stage: np.array([getattr(run, stage) for run in runs]) / 1e6 for stage in stages}
     columns["end_to_end"] = np.array([run.total for run in runs]) / 1e6
     numbers = [

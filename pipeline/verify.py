@@ -1,5 +1,6 @@
 """Re-run a bundle's golden tensors on this machine and compare."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,10 +8,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edgewright.runtime.backends import Backend, BackendOptions, open_backend
 from edgewright.runtime.bundle import Bundle, Golden
 from edgewright.runtime.errors import BundleError
-from edgewright.runtime.predictor import Predictor, open_predictor
+from edgewright.runtime.predictor import Predictor, open_image_graph
 from edgewright.runtime.proposals import NONE
+from edgewright.runtime.spec import TensorSpec
+
+Tensors = tuple[TensorSpec, ...]
 
 
 @dataclass(frozen=True)
@@ -40,19 +45,34 @@ def verify(
     stored = _stored_tensors(bundle, golden)
     # The regions are stored as well: the method that finds them may not be there, and is not what is verified.
     propose = None if bundle.spec.proposals is None else "windows"
-    with open_predictor(bundle, backend=backend, precision=precision, threads=threads, propose=propose) as predictor:
+    with open_image_graph(bundle, backend=backend, precision=precision, threads=threads, propose=propose) as predictor:
         checks = [_check_input(bundle, golden, predictor, stored)]
-        feeds = {tensor.name: stored[f"input:{tensor.name}"] for tensor in bundle.spec.inputs}
-        outputs = predictor.infer(feeds)
-        for tensor in bundle.spec.outputs:
-            expected, got = stored[f"output:{tensor.name}"], outputs[tensor.name]
-            allowed = golden.tolerance.absolute + golden.tolerance.relative * np.abs(expected)
-            checks.append(_compare(f"output:{tensor.name}", got, expected, allowed))
+        checks += _check_outputs(predictor.backend, bundle.spec.inputs, bundle.spec.outputs, golden, stored)
+    options = BackendOptions(precision=precision, threads=threads)
+    for graph in bundle.spec.graphs or ():
+        file = bundle.model_file(backend=backend, precision=precision, graph=graph.name)
+        with open_backend(backend, bundle.file(file.name), options) as engine:
+            checks += _check_outputs(engine, graph.inputs, graph.outputs, golden, stored)
     return tuple(checks)
 
 
+def _check_outputs(
+    engine: Backend, inputs: Tensors, outputs: Tensors, golden: Golden, stored: dict[str, npt.NDArray[Any]]
+) -> Iterator[GoldenCheck]:
+    # What another graph gave is an input of this one.
+    feeds = {t.name: stored.get(f"input:{t.name}", stored.get(f"output:{t.name}")) for t in inputs}
+    got = engine.infer({name: value for name, value in feeds.items() if value is not None})
+    for tensor in outputs:
+        expected = stored[f"output:{tensor.name}"]
+        allowed = golden.tolerance.absolute + golden.tolerance.relative * np.abs(expected)
+        yield _compare(f"output:{tensor.name}", got[tensor.name], expected, allowed)
+
+
 def _stored_tensors(bundle: Bundle, golden: Golden) -> dict[str, npt.NDArray[Any]]:
-    names = [f"input:{t.name}" for t in bundle.spec.inputs] + [f"output:{t.name}" for t in bundle.spec.outputs]
+    graphs = [(bundle.spec.inputs, bundle.spec.outputs), *((g.inputs, g.outputs) for g in bundle.spec.graphs or ())]
+    given = {tensor.name for _, outputs in graphs for tensor in outputs}
+    names = [f"input:{t.name}" for inputs, _ in graphs for t in inputs if t.name not in given]
+    names += [f"output:{t.name}" for _, outputs in graphs for t in outputs]
     path = bundle.file(golden.tensors)
     try:
         with np.load(path, allow_pickle=False) as archive:

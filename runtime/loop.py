@@ -19,7 +19,10 @@ WARMUP_FRAMES = 3
 
 
 class Network(Protocol):
-    """The steps of a predictor; a network that needs no regions from outside proposes None."""
+    """The steps of a predictor; a network that needs no regions from outside proposes None.
+
+    One whose `infer` has parts that are to be timed apart has `infer_parts`, their seconds in the last call.
+    """
 
     def propose(self, image: Image, names: Sequence[str], /) -> Any: ...
     def prepare(self, image: Image, regions: Any, /) -> tuple[Any, Any]: ...
@@ -121,6 +124,7 @@ def _process(frame: Frame, network: Network, labels: Sequence[str], wants_pictur
     laps.mark("prepare")
     outputs = network.infer(feeds)
     laps.mark("infer")
+    laps.split("infer", getattr(network, "infer_parts", None))
     result = network.finish(outputs, placement)
     laps.mark("finish")
     picture = None

@@ -28,9 +28,48 @@ def open_predictor(
     threads: int | None = None,
     postprocess: PostprocessSpec | None = None,
     propose: str | None = None,
+    prompts: Sequence[str] | None = None,
     cache_dir: Path | None = None,
 ) -> "Predictor":
-    """A predictor for `bundle` on `backend`; None means the bundle's own thresholds and its own method of proposals."""
+    """A predictor for `bundle` on `backend`; None means the bundle's own thresholds and its own method of proposals.
+
+    A promptable network is asked the same `prompts` (`runtime.prompts.parse_prompts`) of every image, None: what lies in
+    its middle. `runtime.prompter.open_prompter` asks it anything.
+    """
+    if bundle.spec.task != "prompted":
+        if prompts is not None:
+            raise UsageError(
+                f"{bundle.spec.name} is a {bundle.spec.task} network, which takes no prompts; leave them out"
+            )
+        return open_image_graph(
+            bundle,
+            backend=backend,
+            precision=precision,
+            threads=threads,
+            postprocess=postprocess,
+            propose=propose,
+            cache_dir=cache_dir,
+        )
+    from edgewright.runtime.prompter import MIDDLE, PromptedPredictor, open_prompter  # which is built on this module
+
+    _method(bundle.spec, propose)
+    prompter = open_prompter(
+        bundle, backend=backend, precision=precision, threads=threads, postprocess=postprocess, cache_dir=cache_dir
+    )
+    return PromptedPredictor(prompter, MIDDLE if prompts is None else prompts)
+
+
+def open_image_graph(
+    bundle: Bundle,
+    *,
+    backend: str = "ort",
+    precision: str = "fp32",
+    threads: int | None = None,
+    postprocess: PostprocessSpec | None = None,
+    propose: str | None = None,
+    cache_dir: Path | None = None,
+) -> "Predictor":
+    """As `open_predictor`; of a network of several graphs the one that sees the image, alone."""
     method = _method(bundle.spec, propose)
     entry = bundle.model_file(backend=backend, precision=precision)
     options = BackendOptions(precision=precision, threads=threads, cache_dir=cache_dir)
@@ -50,6 +89,9 @@ def open_predictor(
 
 class Predictor:
     """One network, ready to run. Not for several threads at once: it reuses its input tensor."""
+
+    # Seconds of the last `infer` by its parts, where it has several.
+    infer_parts: Mapping[str, float] | None = None
 
     def __init__(
         self,

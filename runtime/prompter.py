@@ -15,12 +15,13 @@ from edgewright.runtime.bundle import Bundle
 from edgewright.runtime.errors import BackendError, BundleError, UsageError
 from edgewright.runtime.geometry import Placement
 from edgewright.runtime.heads import prompted
-from edgewright.runtime.predictor import Predictor, open_predictor
+from edgewright.runtime.predictor import Predictor, open_image_graph
 from edgewright.runtime.prompts import Prompt, check_prompt, fill_slots, make_prompts, parse_prompts
 from edgewright.runtime.results import Boxes, Detections, Image, Result
 from edgewright.runtime.spec import GraphSpec, ModelSpec, PostprocessSpec
 
 DECODER = "mask_decoder"
+MIDDLE = ("point:50%,50%",)
 POINTS, LABELS = "points", "point_labels"
 
 
@@ -39,7 +40,7 @@ def open_prompter(
     options = BackendOptions(precision=precision, threads=threads, cache_dir=cache_dir)
     with ExitStack() as opened:
         encoder = opened.enter_context(
-            open_predictor(
+            open_image_graph(
                 bundle,
                 backend=backend,
                 precision=precision,
@@ -67,7 +68,8 @@ def decoder_graph(spec: ModelSpec) -> GraphSpec:
 class Prompter:
     """Segments what points and boxes mean. Not for several threads at once: it keeps the embedding of one image.
 
-    `embedding` is what the encoder made of it. `seconds` are those of the last image to `encode`, and of the last prompts, all together, to `decode`.
+    `embedding` is what the encoder made of it. `seconds` are those of the last image in "encode", and of the last prompts,
+    all together, in "decode".
     """
 
     def __init__(self, encoder: Predictor, decoder: Backend) -> None:
@@ -155,11 +157,11 @@ class PromptedPredictor(Predictor):
     """
 
     def __init__(self, prompter: Prompter, texts: Sequence[str]) -> None:
+        if not texts:
+            raise UsageError(f"{prompter.spec.name} finds what it is pointed at; give a prompt such as point:320,240")
+        parse_prompts(texts, (1, 1))
         settings = {**prompter.settings, "prompts": " ".join(texts)}
         super().__init__(prompter.spec, prompter.encoder.backend, prompter.postprocess, settings)
-        if not texts:
-            raise UsageError(f"{self.spec.name} finds what it is pointed at; give prompts such as point:320,240")
-        parse_prompts(texts, (1, 1))
         self.prompter, self._texts = prompter, tuple(texts)
         self._placement: Placement | None = None
 

@@ -8,7 +8,7 @@ from hdrh.histogram import HdrHistogram
 
 # What a frame passes through. `end_to_end` is all of these together; `age` is how old the frame was, since its
 # capture, when it reached the sinks.
-STAGES = ("capture", "propose", "prepare", "infer", "finish", "draw", "sink", "end_to_end", "age")
+STAGES = ("capture", "propose", "prepare", "infer", "encode", "decode", "finish", "draw", "sink", "end_to_end", "age")
 
 # 1 us to 10 minutes, with values kept to 3 digits: exact below 2 ms, within 0.1% above.
 _HIGHEST_US = 600_000_000
@@ -39,6 +39,13 @@ class Laps:
         now = time.perf_counter()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
         self._last = now
+
+    def split(self, stage: str, parts: Mapping[str, float] | None) -> None:
+        """Count `parts` instead of the stage that they make up, where there are any; the last one takes what is left."""
+        if parts:
+            left = self.seconds.pop(stage) - sum(parts.values())
+            self.seconds |= parts
+            self.seconds[list(parts)[-1]] += left
 
 
 class Timings:
