@@ -67,6 +67,8 @@ class BoxDataset(Dataset):
     """A data set whose objects have boxes; `notes` tell a reader of the scores what is odd in the labels."""
 
     notes: tuple[str, ...] = ()
+    # Whether the ids of the categories are the data's own; else only names say which label is meant.
+    is_numbered = True
 
     @property
     @abstractmethod

@@ -14,11 +14,12 @@ _SAME = {"aeroplane": "airplane", "motorbike": "motorcycle", "sofa": "couch", "t
 def match_labels(spec: ModelSpec, dataset: BoxDataset) -> tuple[int | None, ...]:
     """The category id of every label, None for a label that the data set does not have.
 
-    Names decide; where the network states ids, they must say the same. Spaces, case and the spelling of PASCAL VOC do
+    Names decide; where network and data both state ids, they must say the same. Spaces, case and the spelling of PASCAL VOC do
     not matter. DataError when names and ids disagree, or when a category with objects has no label.
     """
     matched = match_names(spec, dataset.categories, dataset.annotated, dataset.uri)
-    _refuse_disagreement(spec, dataset.categories, dataset.uri)
+    if dataset.is_numbered:
+        _refuse_disagreement(spec, dataset.categories, dataset.uri)
     return matched
 
 
