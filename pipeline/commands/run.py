@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgewright.pipeline.commands._options import engine_options, json_option, propose_option
+from edgewright.pipeline.commands._options import engine_options, json_option, propose_option, refine_option, refined
 
 if TYPE_CHECKING:
     from edgewright.runtime.spec import PostprocessSpec
@@ -29,6 +29,15 @@ if TYPE_CHECKING:
 )
 @engine_options
 @propose_option
+@refine_option
+@click.option(
+    "--prompt",
+    "prompts",
+    multiple=True,
+    metavar="PROMPT",
+    help="What a promptable network is to segment: point:X,Y or box:X1,Y1,X2,Y2, in pixels, or with a % in parts of the "
+    "picture. Each is an object; '+' joins several of one, background:X,Y says what is not it.",
+)
 @click.option("--conf", type=click.FloatRange(0, 1), default=None, help="Least score.  [default: the bundle's]")
 @click.option("--iou", type=click.FloatRange(0, 1), default=None, help="Overlap for NMS.  [default: the bundle's]")
 @click.option("--max-frames", type=click.IntRange(min=1), default=None, help="Stop after so many frames.")
@@ -41,6 +50,8 @@ def command(
     precision: str,
     threads: int | None,
     propose: str | None,
+    refine: str | None,
+    prompts: tuple[str, ...],
     conf: float | None,
     iou: float | None,
     max_frames: int | None,
@@ -63,13 +74,19 @@ def command(
 
     _refuse_same_file(sink_uris, json_path)
     loaded = load_bundle(bundle)
-    chosen = _thresholds(loaded.spec.postprocess, conf, iou)
+    chosen = refined(_thresholds(loaded.spec.postprocess, conf, iou), refine)
     statistics, failure = RunStatistics(), None
     with (
         atomic_file(json_path) if json_path is not None else nullcontext() as json_file,
         open_source(source_uri) as source,
         open_predictor(
-            loaded, backend=backend, precision=precision, threads=threads, postprocess=chosen, propose=propose
+            loaded,
+            backend=backend,
+            precision=precision,
+            threads=threads,
+            postprocess=chosen,
+            propose=propose,
+            prompts=prompts if prompts or loaded.spec.task == "prompted" else None,
         ) as predictor,
     ):
         try:
