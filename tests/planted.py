@@ -15,7 +15,9 @@ from edgewright.runtime.spec import ModelSpec
 Edit = Callable[[onnx.ModelProto], None]
 
 
-def planted(bundle: Bundle, folder: Path, *, edit: Edit | None = None, **changes: Mapping[str, Any] | Sequence[str]) -> Bundle:
+def planted(
+    bundle: Bundle, folder: Path, *, edit: Edit | None = None, **changes: Mapping[str, Any] | Sequence[str]
+) -> Bundle:
     """A copy of the bundle with changes in parts of its spec (`preprocess={"color": "rgb"}`) and in its FP32 graph."""
     shutil.copytree(bundle.path, folder)
     entry = bundle.model_file(backend="ort", precision="fp32")
@@ -27,7 +29,8 @@ def planted(bundle: Bundle, folder: Path, *, edit: Edit | None = None, **changes
     for part, values in changes.items():
         content[part] = {**content[part], **values} if isinstance(values, Mapping) else tuple(values)
     files = [
-        describe_file(folder, f.name, f.role, graph=f.graph, precision=f.precision, target=f.target) for f in bundle.files
+        describe_file(folder, f.name, f.role, graph=f.graph, precision=f.precision, target=f.target)
+        for f in bundle.files
     ]
     spec = ModelSpec.model_validate(content)
     seal(folder, bundle.manifest.model_copy(update={"spec": spec, "files": tuple(files), "golden": None}))
@@ -87,3 +90,25 @@ def _after(
 def _last_size(model: onnx.ModelProto, output: str) -> int:
     value = next(v for v in model.graph.output if v.name == output)
     return int(value.type.tensor_type.shape.dim[-1].dim_value)
+
+
+def wasted_memory(mib: int, *, output: str) -> Edit:
+    """So much memory is filled and given back before the output is ready."""
+
+    def edit(model: onnx.ModelProto) -> None:
+        image = model.graph.input[0].name
+        shape = numpy_helper.from_array(np.array([mib * 2**18], np.int64), "planted/shape")
+        # Of the picture, so that it is not computed when the graph is loaded.
+        model.graph.initializer.extend([shape, numpy_helper.from_array(np.array(0, np.float32), "planted/nought")])
+        steps = (
+            ("ReduceMean", [image], "planted/mean", {"keepdims": 0}),
+            ("Expand", ["planted/mean", "planted/shape"], "planted/large", {}),
+            ("ReduceMax", ["planted/large"], "planted/most", {"keepdims": 0}),
+            ("Mul", ["planted/most", "planted/nought"], "planted/nothing", {}),
+        )
+        nodes = [helper.make_node(kind, inputs, [result], **options) for kind, inputs, result, options in steps]
+        for place, node in enumerate(nodes):
+            model.graph.node.insert(place, node)
+        _after(model, output, [], "Add", "planted/nothing")
+
+    return edit
