@@ -71,7 +71,8 @@ def gate(
 
     With the results of candidate and baseline `per_image`, drops of accuracy are judged by their intervals, else by the two
     values; and so are latencies that were measured in turn with the baseline's. DataError for reports without measurements or
-    that cannot be compared, UsageError for a rule that does not fit its metric or has no baseline. A metric that is missing, or is not a number, never passes.
+    that cannot be compared, UsageError for a rule that does not fit its metric or has no baseline. A metric that is missing,
+    or is not a number, never passes.
     """
     notes = _check(candidate, baseline, policy)
     limits = policy.for_device(candidate.device)

@@ -139,7 +139,7 @@ def _offline(
 
 def _work(predictor: Predictor, images: Sequence[Image], count: int) -> None:
     for image in islice(cycle(images), count):
-        predictor(image)
+        time_frame(predictor, image)
 
 
 def _run(scenario: Scenario, measurement: Measurement, queries: int, samples: int, seconds: float) -> ScenarioRun:

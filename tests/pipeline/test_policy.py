@@ -37,6 +37,14 @@ def test_a_policy_is_read_with_its_sections_in_order(tmp_path: Path) -> None:
         ("floors: {AP: 0.1}\nfloors: {AP: 0.2}", "line 2: 'floors' is given twice"),
         ("floors:\n  AP: 0.1\n  AP: 0.2", "line 3: 'AP' is given twice"),
         ("floors: {AP: 0.1}\ncompare_across: device", "line 2: 'compare_across'"),
+        (
+            "floors: {AP: 0.1}\nwhen_undecided: maybe",
+            "line 2: 'when_undecided' wants 'fail', 'warn' or 'pass', got 'maybe'",
+        ),
+        (
+            "floors: {AP: 0.1}\nwhen_distrubed: fail",
+            "there is no key 'when_distrubed' (did you mean 'when_disturbed'?)",
+        ),
         ("floors: {AP: 0.1}\ncompare_across: [devices]", "'devices' starts with none of"),
         ("compare_across: [device]", "a policy without a rule passes everything"),
         ("{}", "a policy without a rule passes everything"),
