@@ -66,6 +66,8 @@ class ExportRequest(Strict):
     # Whether a grid YOLO gives the widths and heights of boxes, or their square roots.
     box_sizes: Literal["plain", "sqrt"] | None = None
     ignore_id: Index | None = None
+    # The classes that are countable objects, of a panoptic network.
+    thing_ids: Annotated[tuple[Index, ...], Field(min_length=1)] | None = None
 
     conf_threshold: Fraction | None = None
     iou_threshold: Fraction | None = None
