@@ -40,11 +40,7 @@ class OpenVinoBackend:
         }
         if options.cache_dir is not None:
             config["CACHE_DIR"] = str(options.cache_dir)
-        try:
-            core = openvino.Core()
-            self._model = core.compile_model(str(path), "CPU", config)
-        except (RuntimeError, OSError) as err:
-            raise BackendError(f"OpenVINO cannot load {path}: {_last_line(err)}; try --backend ort") from err
+        self._model, self._fused = _compiled(path, config)
         self._request = self._model.create_infer_request()
         self.inputs = tuple(_spec(port, port.get_any_name(), path) for port in self._model.inputs)
         # OpenVINO removes what does nothing, such as a pair of transposes, and its tensor then has the names of both ends.
@@ -69,6 +65,7 @@ class OpenVinoBackend:
             "cpu_pinning": get("ENABLE_CPU_PINNING"),
             "cache": options.cache_dir is not None,
             "executed_precision": self._executed_precision(options.precision),
+            **({} if self._fused else {"snippets": False}),
         }
 
     def _executed_precision(self, asked: str) -> str:
@@ -84,6 +81,16 @@ class OpenVinoBackend:
             for info in layers
         )
         return "int8" if quantized else floating
+
+    def layer_precisions(self) -> dict[str, str]:
+        """The precision, such as "u8" or "f32", that every convolution and matrix product runs in, by its names in the file."""
+        found = {}
+        for operation in self._model.get_runtime_model().get_ops():
+            info = operation.get_rt_info()
+            if str(info["layerType"].value) in ("Convolution", "Deconvolution", "FullyConnected", "MatMul"):
+                for name in str(info["originalLayersNames"].value).split(","):
+                    found[name.removesuffix("/WithoutBiases")] = str(info["runtimePrecision"].value)
+        return found
 
     def infer(self, feeds: Tensors) -> dict[str, npt.NDArray[Any]]:
         check_feeds(feeds, self.inputs)
@@ -103,6 +110,21 @@ class OpenVinoBackend:
         self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _compiled(path: Path, config: Mapping[str, Any]) -> tuple[Any, bool]:
+    """The compiled model, and whether OpenVINO may fuse operations into snippets."""
+    try:
+        return openvino.Core().compile_model(str(path), "CPU", dict(config)), True
+    except (RuntimeError, OSError) as err:
+        # Some attention layers, as Mask2Former's, break its own fusion: "ReduceDecomposition supports only Reduce by last
+        # dimension", and unfused they run.
+        if "snippets" not in str(err):
+            raise BackendError(f"OpenVINO cannot load {path}: {_last_line(err)}; try --backend ort") from err
+    try:
+        return openvino.Core().compile_model(str(path), "CPU", {**config, "SNIPPETS_MODE": "DISABLE"}), False
+    except (RuntimeError, OSError) as err:
+        raise BackendError(f"OpenVINO cannot load {path}: {_last_line(err)}; try --backend ort") from err
 
 
 def _spec(port: Any, name: str, path: Path) -> TensorSpec:
