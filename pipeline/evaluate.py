@@ -18,6 +18,7 @@ from edgewright.pipeline.datasets._matching import match_labels
 from edgewright.pipeline.device import describe_device
 from edgewright.pipeline.panoptic_maps import score_segments, segment_table
 from edgewright.pipeline.per_image import matched, save_per_image
+from edgewright.pipeline.prompted_masks import Prompts, mask_dataset, score_prompts
 from edgewright.pipeline.proposing import names_of
 from edgewright.pipeline.report.schema import BundleIdentity, DataIdentity, Measurement, Report, utc_now
 from edgewright.pipeline.scored import Scored, further
@@ -27,6 +28,7 @@ from edgewright.runtime.backends import Setting
 from edgewright.runtime.bundle import Bundle, first_problem
 from edgewright.runtime.errors import UsageError
 from edgewright.runtime.predictor import Predictor, open_predictor
+from edgewright.runtime.prompter import PromptedPredictor
 from edgewright.runtime.results import Detections, Image
 from edgewright.runtime.spec import ModelSpec, PostprocessSpec, Task
 
@@ -55,6 +57,7 @@ def evaluate(
     threads: int | None = None,
     postprocess: PostprocessSpec | None = None,
     propose: str | None = None,
+    prompts: Prompts | None = None,
     detections_path: Path | str | None = None,
     per_image_path: Path | str | None = None,
 ) -> Report:
@@ -62,7 +65,8 @@ def evaluate(
 
     Everything that can be checked is checked before the first inference. `postprocess` None means `evaluation_settings` of
     the bundle, `propose` None its own method of proposals. `detections_path` receives COCO results JSON, `per_image_path`
-    what became of every image, which `gate` resamples.
+    what became of every image, which `gate` resamples. `prompts` is how a promptable network is shown every labelled
+    object, None: by its box.
     """
     settings = postprocess or evaluation_settings(bundle.spec.postprocess, task=bundle.spec.task)
     opened = partial(
@@ -74,7 +78,11 @@ def evaluate(
         postprocess=settings,
         propose=propose,
     )
-    if bundle.spec.task in _MAP_TASKS:
+    if bundle.spec.task == "prompted":
+        scored, used = _score_prompts(bundle, dataset, opened, detections_path, prompts)
+    elif prompts is not None:
+        raise UsageError(f"{bundle.spec.name} is a {bundle.spec.task} network, which takes no prompts; leave them out")
+    elif bundle.spec.task in _MAP_TASKS:
         scored, used = _score_maps(bundle, dataset, opened, detections_path)
     else:
         scored, used = _score_detections(bundle, dataset, opened, detections_path)
@@ -82,6 +90,24 @@ def evaluate(
     if per_image_path is None:
         return report
     return report.model_copy(update={"per_image": save_per_image(per_image_path, scored.per_image)})
+
+
+def _score_prompts(
+    bundle: Bundle,
+    dataset: Dataset,
+    opened: Callable[[], Predictor],
+    detections_path: Path | str | None,
+    prompts: Prompts | None,
+) -> tuple[Scored, dict[str, Setting]]:
+    """Scores of masks that are asked for, and the settings that the network had."""
+    if detections_path is not None:
+        raise UsageError(f"{bundle.spec.name} gives masks without a class; leave --detections out")
+    labelled, kind = mask_dataset(dataset, bundle.spec.name), prompts or "box"
+    with opened() as predictor:
+        if not isinstance(predictor, PromptedPredictor):
+            raise UsageError(f"{bundle.spec.name} takes no prompts; export the bundle again")
+        scored = score_prompts(predictor.prompter, labelled, kind)
+        return scored, {**predictor.settings, "prompts": kind}
 
 
 def _score_maps(
@@ -142,7 +168,7 @@ def evaluation_settings(
 
     Segments of a panoptic map have no order by score: those that the bundle shows are scored, unless `conf` says otherwise.
     """
-    least = defaults.conf_threshold if task == "panoptic" else 0.001
+    least = defaults.conf_threshold if task in ("panoptic", "prompted") else 0.001
     changes = {
         "conf_threshold": least if conf is None else conf,
         "iou_threshold": iou,

@@ -16,6 +16,7 @@ from edgewright.pipeline.metrics.image_sums import Ints
 from edgewright.pipeline.metrics.matched_scores import MatchedScores
 from edgewright.pipeline.metrics.matches import Matches, match_boxes, match_masks
 from edgewright.pipeline.metrics.panoptic import SegmentCounts
+from edgewright.pipeline.metrics.prompted import PromptedOverlaps
 from edgewright.pipeline.metrics.ranked import Ranked, coco_ranked, voc_ranked
 from edgewright.pipeline.metrics.semantic import PixelCounts
 from edgewright.pipeline.report.schema import PerImageFile, Report, load_report, merge
@@ -28,7 +29,8 @@ log = logging.getLogger(__name__)
 
 _FORMAT = 1
 PARTS: Mapping[str, type[Any]] = {
-    "voc": Ranked, "confusion": ObjectConfusion, "pixels": PixelCounts, "segments": SegmentCounts
+    "voc": Ranked, "confusion": ObjectConfusion, "pixels": PixelCounts, "segments": SegmentCounts,
+    "prompted": PromptedOverlaps,
 }  # fmt: skip
 
 
@@ -56,6 +58,7 @@ class PerImage:
     confusion: ObjectConfusion | None = None
     pixels: PixelCounts | None = None
     segments: SegmentCounts | None = None
+    prompted: PromptedOverlaps | None = None
     slices: Mapping[str, Ints] = field(default_factory=dict)
 
     def scores(self, names: Collection[str] | None = None) -> "_Together":
@@ -91,7 +94,7 @@ class PerImage:
             yield _Matched(matches, prefix)
         if "" in self.matches:
             yield coco_ranked(self.matches[""])
-        yield from (part for part in (self.voc, self.pixels, self.segments) if part is not None)
+        yield from (part for part in (self.voc, self.pixels, self.segments, self.prompted) if part is not None)
 
 
 @dataclass(frozen=True, eq=False)

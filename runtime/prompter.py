@@ -102,6 +102,12 @@ class Prompter:
         read = prompted.alternatives if multimask else prompted.decode
         return read(self.decode(prompts), self.spec, self._placed(), self.postprocess)
 
+    def answers(self, prompt: Prompt) -> tuple[Detections, Detections]:
+        """The answer to one prompt and its alternatives, decoded once."""
+        decoded, placement = self.decode([prompt]), self._placed()
+        answer = prompted.decode(decoded, self.spec, placement, self.postprocess)
+        return answer, prompted.alternatives(decoded, self.spec, placement, self.postprocess)
+
     def encode(self, feeds: Tensors, placement: Placement) -> None:
         """Encode the image that `encoder.prepare` made `feeds` of."""
         start = time.perf_counter()

@@ -9,6 +9,7 @@ from edgewright.pipeline.commands._options import engine_options, json_option, p
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from edgewright.pipeline.prompted_masks import Prompts
     from edgewright.pipeline.report.schema import Measurement, Report
 
 # Columns that say little beside the others; the JSON report has them.
@@ -28,10 +29,17 @@ _LEFT_TO_THE_REPORT = ("accuracy", "VOC-AP")
 @propose_option
 @refine_option
 @click.option(
+    "--prompts",
+    type=click.Choice(["box", "center"]),
+    default=None,
+    help="How a promptable network is shown the labelled objects: by the box, or by one point in the middle of the mask.  "
+    "[default: box]",
+)
+@click.option(
     "--conf",
     type=click.FloatRange(0, 1),
     default=None,
-    help="Least score.  [default: 0.001; of panoptic maps the bundle's]",
+    help="Least score.  [default: 0.001; of panoptic maps and prompted masks the bundle's]",
 )
 @click.option("--iou", type=click.FloatRange(0, 1), default=None, help="Overlap for NMS.  [default: the bundle's]")
 @click.option(
@@ -50,6 +58,7 @@ def command(
     threads: int | None,
     propose: str | None,
     refine: str | None,
+    prompts: "Prompts | None",
     conf: float | None,
     iou: float | None,
     max_det: int,
@@ -60,7 +69,7 @@ def command(
     """Measure the accuracy of BUNDLE on labelled images.
 
     Boxes and instance masks: AP and AR as COCO defines them, AP as PASCAL VOC does, F1 at its best, of every class too. Class
-    maps: mIoU, Dice and pixel accuracy. Panoptic maps: PQ, SQ and RQ.
+    maps: mIoU, Dice and pixel accuracy. Panoptic maps: PQ, SQ and RQ. Promptable networks: mIoU of the masks of all objects.
     """
     from contextlib import ExitStack
 
@@ -87,6 +96,7 @@ def command(
             precision=precision,
             threads=threads,
             propose=propose,
+            prompts=prompts,
             postprocess=refined(settings, refine),
             detections_path=detections_path,
             per_image_path=None if json_path is None else f"{json_path}.npz",
