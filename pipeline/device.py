@@ -2,6 +2,7 @@
 
 import platform
 import re
+import subprocess
 import sys
 from dataclasses import dataclass
 from importlib import metadata
@@ -18,6 +19,7 @@ from edgewright.pipeline.device_cpu import (
     physical_cores,
     usable_cores,
 )
+from edgewright.pipeline.ledger.jetson import jetpack, jetson_linux, parse_jetson_clocks, parse_nvpmodel, power_mode
 from edgewright.runtime.control_groups import cpu_quota, memory_limit_bytes
 from edgewright.runtime.system_files import read_int, read_pairs, read_text
 
@@ -41,6 +43,7 @@ def describe_device(root: Path = Path("/")) -> Device:
 def _identity(root: Path) -> dict[str, JsonValue]:
     blocks = cpu_blocks(root)
     limit = memory_limit_bytes(root)
+    mode = _power_mode(root)
     return {
         "cpu_model": cpu_model(blocks),
         "board": _board(root),
@@ -56,6 +59,8 @@ def _identity(root: Path) -> dict[str, JsonValue]:
         "memory_gib": _memory_gib(root, "MemTotal", digits=0),
         "memory_limit_gib": None if limit is None else round(limit / 2**30, 2),
         "virtual_machine": _is_virtual(root, blocks),
+        # Only a Jetson has one, and then it decides which cores run and how fast.
+        **({"power_mode": mode} if mode else {}),
     }
 
 
@@ -71,22 +76,46 @@ def _state(root: Path) -> dict[str, JsonValue]:
         "load_1min": float(load.split()[0]) if load else None,
         "memory_available_gib": _memory_gib(root, "MemAvailable", digits=2),
         "container": _container(root),
+        **_locked_clocks(root),
     }
 
 
 def _software(root: Path) -> dict[str, str]:
     release = read_pairs(root / "etc/os-release", "=")
     driver = re.search(r"\d+\.\d+(\.\d+)?", read_text(root / "proc/driver/nvidia/version") or "")
+    jetson = jetson_linux(root)
     found = {
         "python": platform.python_version(),
         "kernel": read_text(root / "proc/sys/kernel/osrelease"),
         "distribution": release.get("PRETTY_NAME", "").strip('"'),
         "l4t": (read_text(root / "etc/nv_tegra_release") or "").partition(", GCID")[0].lstrip("# "),
+        "jetpack": jetpack(jetson) if jetson else None,
         "nvidia_driver": driver.group() if driver else None,
         "opencv": _opencv_version(),
         **{package: _installed(package) for package in _PACKAGES},
     }
     return {name: version for name, version in found.items() if version}
+
+
+def _power_mode(root: Path) -> str | None:
+    """By nvpmodel, which knows what is in force; by its files where it is not there to ask."""
+    return parse_nvpmodel(_printed(root, "nvpmodel", "-q")) or power_mode(root)
+
+
+def _locked_clocks(root: Path) -> dict[str, JsonValue]:
+    """Whether `jetson_clocks` holds all clocks at their maximum; only root is told."""
+    clocks = parse_jetson_clocks(_printed(root, "jetson_clocks", "--show"))
+    return {"jetson_clocks": "locked" if clocks.locked else "free"} if clocks.mhz else {}
+
+
+def _printed(root: Path, *command: str) -> str:
+    """What a program of this Jetson prints, "" on other machines and when it fails."""
+    if root != Path("/") or jetson_linux(root) is None:
+        return ""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
 
 
 def _opencv_version() -> str | None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from tests.pipeline.sysfs import planted
 
 from edgewright.pipeline.device import describe_device
 from edgewright.runtime.control_groups import cpu_quota, memory_limit_bytes
@@ -80,15 +81,6 @@ XEON_CONTAINER: Tree = {
 }
 
 
-def planted(root: Path, tree: Tree) -> Path:
-    """The folder `root` after writing the tree's files into it."""
-    for name, text in tree.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    return root
-
-
 def test_an_orin_nano_is_described_by_its_board_chip_cores_and_instruction_sets(tmp_path: Path) -> None:
     identity = describe_device(planted(tmp_path, ORIN_NANO)).identity
     assert identity["board"] == "NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super"
@@ -98,6 +90,15 @@ def test_an_orin_nano_is_described_by_its_board_chip_cores_and_instruction_sets(
     assert identity["isa"] == ["dotprod", "fp16", "neon"]
     assert identity["memory_gib"] == 7.0
     assert identity["virtual_machine"] is False
+
+
+def test_the_power_mode_of_a_jetson_identifies_it_and_other_machines_have_none(tmp_path: Path) -> None:
+    mode = {
+        "var/lib/nvpmodel/status": "pmode:0002",
+        "etc/nvpmodel.conf": "< POWER_MODEL ID=2 NAME=MAXN_SUPER >\n",
+    }
+    assert describe_device(planted(tmp_path / "a", ORIN_NANO | mode)).identity["power_mode"] == "MAXN_SUPER"
+    assert "power_mode" not in describe_device(planted(tmp_path / "b", XEON_CONTAINER)).identity
 
 
 def test_clocks_and_load_are_state_and_do_not_identify_the_device(tmp_path: Path) -> None:
@@ -130,6 +131,7 @@ def test_software_versions_name_the_kernel_the_distribution_and_the_jetson_relea
     assert software["kernel"] == "5.15.148-tegra"
     assert software["distribution"] == "Ubuntu 22.04.5 LTS"
     assert software["l4t"] == "R36 (release), REVISION: 4.3"
+    assert software["jetpack"] == "6.2"  # NVIDIA's Jetson Linux Archive
     assert {"python", "numpy", "opencv", "onnxruntime"} <= software.keys()
 
 

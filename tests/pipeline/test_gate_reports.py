@@ -4,6 +4,7 @@ import io
 import re
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -78,42 +79,33 @@ def test_numbers_get_digits_until_they_differ_from_what_they_are_compared_with()
     assert shown(123_456.0, "ms", apart_from=123_457.0) == "123,456 ms"
 
 
-# The common JUnit schema: https://github.com/jenkinsci/xunit-plugin, types/model/xsd/junit-10.xsd, as element -> (required
-# attributes, allowed attributes, allowed children); the timestamp's pattern is that of windyroad/JUnit-Schema, JUnit.xsd.
-SUITE = {"name", "tests", "failures", "errors"}
-SCHEMA: dict[str, tuple[set[str], set[str], set[str]]] = {
-    "testsuites": (set(), SUITE | {"time", "skipped", "disabled"}, {"testsuite"}),
-    "testsuite": (
-        SUITE,
-        SUITE | {"time", "skipped", "timestamp", "hostname", "id", "package"},
-        {"properties", "testcase"},
-    ),
-    "properties": (set(), set(), {"property"}),
-    "property": ({"name", "value"}, {"name", "value"}, set()),
-    "testcase": ({"name", "classname"}, {"name", "classname", "time"}, {"failure", "error", "skipped"}),
-    "failure": (set(), {"message", "type"}, set()),
-}
-
-
-def check_junit(element: ET.Element) -> None:
-    required, allowed, children = SCHEMA[element.tag]
-    assert required <= set(element.keys()) <= allowed
-    assert {child.tag for child in element} <= children
-    if element.tag in ("testsuite", "testsuites"):
-        assert int(element.attrib["tests"]) == len(element.findall(".//testcase"))
-        assert int(element.attrib["failures"]) == len(element.findall(".//failure"))
-        assert int(element.attrib["errors"]) == 0
-    if "timestamp" in element.attrib:
-        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", element.attrib["timestamp"])
-    for child in element:
-        check_junit(child)
+def junit_schema() -> Any:
+    xmlschema = pytest.importorskip("xmlschema", reason="no validator of XML schemas; pip install xmlschema")
+    return xmlschema.XMLSchema(str(Path(__file__).with_name("junit.xsd")))
 
 
 @pytest.mark.parametrize("ap", [0.309, 0.259])
-def test_the_junit_file_follows_the_common_schema(ap: float) -> None:
-    root = ET.fromstring(verdict_junit(verdict(ap)))
+@pytest.mark.parametrize("state", [{}, {"disturbed": ["the machine was hot\x00 & bothered"]}])
+def test_the_junit_file_follows_the_common_schema(ap: float, state: dict[str, Any]) -> None:
+    baseline = report("b", ap=0.309, ms=10.0).model_copy(update={"state": state})
+    judged = gate(report("c", ap=ap, ms=10.5), baseline, verdict(ap).policy)
+    text = verdict_junit(judged)
+    junit_schema().validate(text.decode())
+    root = ET.fromstring(text)
     assert root.tag == "testsuites"
-    check_junit(root)
+    for element in (root, *root.findall("testsuite")):
+        counts = {name: int(element.attrib[name]) for name in ("tests", "failures", "errors", "skipped")}
+        found = {"tests": "testcase", "failures": "failure", "errors": "error", "skipped": "skipped"}
+        assert counts == {name: len(element.findall(f".//{tag}")) for name, tag in found.items()}
+
+
+def test_the_schema_refuses_what_is_not_junit() -> None:
+    schema = junit_schema()
+    good = verdict_junit(verdict()).decode()
+    assert schema.is_valid(good)
+    assert not schema.is_valid(good.replace("<testcase", "<case").replace("</testcase", "</case"))
+    assert not schema.is_valid(good.replace('timestamp="2', 'timestamp="on 2'))
+    assert not schema.is_valid(good.replace(' errors="0"', ""))
 
 
 def test_the_junit_file_has_a_case_for_every_limit_and_says_why_it_failed() -> None:

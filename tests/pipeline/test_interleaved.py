@@ -90,9 +90,35 @@ def test_a_baseline_that_was_run_otherwise_is_refused_by_field(report: Report) -
         gate(report.model_copy(update={"against": against}), None, Policy(allowed_ratio={"latency.*": 1.1}))
 
 
+def test_every_field_that_differs_is_refused_or_noted_by_its_name(report: Report) -> None:
+    limits = Policy(budgets={"model_size": 1e6})
+    alone = report.model_copy(update={"against": None})
+    for key in report.settings["benchmark"]:
+        settings = {"benchmark": {**report.settings["benchmark"], key: "another"}}
+        # Frames by another path, or another version or precision of the engine, are not refused.
+        check_field(
+            f"settings.benchmark.{key}", f"benchmark {key}", alone.model_copy(update={"settings": settings}), alone
+        )
+    for key in report.device:
+        device = {**report.device, key: "another"}
+        check_field(f"device.{key}", None, alone.model_copy(update={"device": device}), alone)
+    assert gate(alone, alone, limits).passed
+
+
+def check_field(field: str, note: str | None, candidate: Report, baseline: Report) -> None:
+    """The difference is refused under its name, or a note names it and both values."""
+    try:
+        verdict = gate(candidate, baseline, Policy(budgets={"model_size": 1e6}))
+    except DataError as err:
+        assert f"cannot be compared: {field} is another in the candidate" in str(err)
+    else:
+        assert note is not None
+        assert any(found.startswith(f"{note}: candidate another, baseline ") for found in verdict.notes), verdict.notes
+
+
 def test_a_process_that_fails_says_why(bundle: Bundle, tmp_path: Path) -> None:
     gone = Side(replace(bundle, path=tmp_path / "none"), "ort", "fp32")
-    with pytest.raises(BackendError, match="a process of the benchmark failed: .*there is no bundle at"):
+    with pytest.raises(BackendError, match=r"a process of the benchmark failed: .*there is no bundle at"):
         measure_interleaved(gone, gone, [blob_image()], Effort(1, 0, 1, 1), tell=lambda phase, done: None)
 
 
