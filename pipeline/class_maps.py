@@ -1,5 +1,6 @@
 """Class maps of a network against the class masks of a data set."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,14 +9,21 @@ import numpy.typing as npt
 from edgewright.pipeline.console import progress
 from edgewright.pipeline.datasets import MaskDataset
 from edgewright.pipeline.datasets._matching import same_name
+from edgewright.pipeline.metrics.boundary import BoundaryCounts, count_boundaries
+from edgewright.pipeline.metrics.cross_entropy import NAME as CROSS_ENTROPY
+from edgewright.pipeline.metrics.cross_entropy import cross_entropy
 from edgewright.pipeline.metrics.image_sums import sums_of
 from edgewright.pipeline.metrics.semantic import IGNORED, PixelCounts, confusion, map_scores
 from edgewright.pipeline.per_image import PerImage
-from edgewright.pipeline.scored import Scored
+from edgewright.pipeline.report.schema import Measurement
+from edgewright.pipeline.scored import Scored, further
 from edgewright.runtime.errors import DataError, UsageError
+from edgewright.runtime.geometry import Placement
+from edgewright.runtime.masks import cells_under, output_grid
 from edgewright.runtime.predictor import Predictor
 from edgewright.runtime.results import SemanticMap
 from edgewright.runtime.spec import ModelSpec
+from edgewright.runtime.tiling import tile_grid, whole_spec
 
 # PASCAL VOC, Cityscapes' training ids and most others mark unlabelled pixels so.
 _USUAL_IGNORED = 255
@@ -44,31 +52,68 @@ def class_table(spec: ModelSpec, dataset: MaskDataset) -> Table:
 
 
 def score_maps(predictor: Predictor, dataset: MaskDataset, table: Table) -> Scored:
-    """mIoU, Dice and pixel accuracy over all pixels of the data set whose numbers `table` gives a label."""
+    """Scores over all pixels of the data set whose numbers `table` gives a label: mIoU, Dice and pixel accuracy, boundary IoU,
+    and where the network gives logits or probabilities, their cross entropy."""
     spec = predictor.spec
-    ids, tables, ignored = [], [], 0
+    ids, counted, boundaries, ignored, surprise = [], [], [], 0, _Surprise()
     for sample in progress(dataset, total=len(dataset), description="evaluate"):
-        where = str(sample.path or sample.image_id)
-        found = predictor(sample.image())
+        where, image = str(sample.path or sample.image_id), sample.image()
+        feeds, placement = predictor.prepare(image)
+        outputs = predictor.infer(feeds)
+        found = predictor.finish(outputs, placement)
         if not isinstance(found, SemanticMap):
             raise UsageError(f"{spec.name} gives {type(found).__name__}, class masks need a SemanticMap")
-        mask = dataset.class_mask(sample.image_id)
-        if mask.shape != found.class_ids.shape:
-            raise DataError(
-                f"{where}: the mask is {_size(mask)}, the image {_size(found.class_ids)}; they must be alike"
-            )
-        truth = table[mask]
-        _refuse_unknown(mask, truth, where, spec)
+        truth = _truth(dataset.class_mask(sample.image_id), table, found, where, spec)
         ids.append(sample.image_id)
-        tables.append(confusion(truth, found.class_ids, len(spec.labels)))
+        counted.append(confusion(truth, found.class_ids, len(spec.labels)))
+        boundaries.append(count_boundaries(truth, found.class_ids, len(spec.labels)))
         ignored += int(np.count_nonzero(truth == IGNORED))
-    sums = sums_of(ids, tables, (len(spec.labels), len(spec.labels) + 1))
+        surprise.add(outputs, truth, placement, spec)
+    sums = sums_of(ids, counted, (len(spec.labels), len(spec.labels) + 1))
     counts = PixelCounts(spec.labels, spec.head.background_id, _ignored_label(spec), sums)
     total = sums.total()
     _refuse_lost_class(total, ignored, spec)
     scores = map_scores(total, spec.labels, background_id=counts.background_id, ignored_id=counts.ignored_id)
+    edges = BoundaryCounts(spec.labels, counts.ignored_id, sums_of(ids, boundaries, (len(spec.labels), 3)))
+    kept = PerImage(pixels=counts, boundaries=edges)
     share = f"{ignored / (ignored + total.sum()):.1%} of the pixels are marked as not to be scored"
-    return Scored(scores.measurements, (*scores.notes, *([share] if ignored else [])), PerImage(pixels=counts))
+    measured = (*scores.measurements, *further(kept, scores.measurements), *surprise.measured())
+    return Scored(measured, (*scores.notes, *([share] if ignored else [])), kept)
+
+
+class _Surprise:
+    """The cross entropy of all pixels, where the network says how sure it is."""
+
+    def __init__(self) -> None:
+        self._nats, self._pixels = 0.0, 0
+
+    def add(self, outputs: Mapping[str, npt.NDArray[Any]], truth: Table, placement: Placement, spec: ModelSpec) -> None:
+        ((role, name),) = spec.head.outputs.items()
+        if role == "class_ids":
+            return
+        if spec.tiling is not None:
+            spec = whole_spec(spec, tile_grid(spec, spec.tiling), placement)
+        planes = outputs[name].reshape(-1, *outputs[name].shape[-2:])
+        grid = output_grid(placement, spec.preprocess.size_hw, planes.shape[-2:])
+        # As the head does: a letterbox leaves cells around the image that say nothing about it.
+        x1, y1, x2, y2 = cells_under((0, 0, truth.shape[1], truth.shape[0]), grid, planes.shape[-2:])
+        own = np.asarray(planes[:, y1:y2, x1:x2], np.float32)
+        nats, pixels = cross_entropy(own, truth, grid.shifted((x1, y1)))
+        self._nats, self._pixels = self._nats + nats, self._pixels + pixels
+
+    def measured(self) -> list[Measurement]:
+        if not self._pixels:
+            return []
+        mean = self._nats / self._pixels
+        return [Measurement(name=CROSS_ENTROPY, value=mean, unit="nats", higher_is_better=False)]
+
+
+def _truth(mask: npt.NDArray[Any], table: Table, found: SemanticMap, where: str, spec: ModelSpec) -> Table:
+    if mask.shape != found.class_ids.shape:
+        raise DataError(f"{where}: the mask is {_size(mask)}, the image {_size(found.class_ids)}; they must be alike")
+    truth: Table = table[mask]
+    _refuse_unknown(mask, truth, where, spec)
+    return truth
 
 
 def _refuse_unknown(mask: npt.NDArray[Any], truth: Table, where: str, spec: ModelSpec) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgewright.pipeline.array_file import Arrays, from_arrays, to_arrays
+from edgewright.pipeline.metrics.boundary import BoundaryCounts, match_boundaries
 from edgewright.pipeline.metrics.confusion import ObjectConfusion, best_thresholds, object_confusion
 from edgewright.pipeline.metrics.image_sums import Ints
 from edgewright.pipeline.metrics.matched_scores import MatchedScores
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 
 _FORMAT = 1
 PARTS: Mapping[str, type[Any]] = {
-    "voc": Ranked, "confusion": ObjectConfusion, "pixels": PixelCounts, "segments": SegmentCounts,
+    "voc": Ranked, "confusion": ObjectConfusion, "pixels": PixelCounts, "boundaries": BoundaryCounts, "segments": SegmentCounts,
     "prompted": PromptedOverlaps,
 }  # fmt: skip
 
@@ -49,7 +50,8 @@ class Part(Protocol):
 class PerImage:
     """What was found image by image, all of the same images; None is what the task does not have.
 
-    `matches` are by what is put before the names of their measurements: "" of boxes, "mask-" of masks. `slices` are ids of
+    `matches` are by what is put before the names of their measurements: "" of boxes, "mask-" of masks, "boundary-" of their
+    boundaries. `slices` are ids of
     images by name.
     """
 
@@ -57,6 +59,7 @@ class PerImage:
     voc: Ranked | None = None
     confusion: ObjectConfusion | None = None
     pixels: PixelCounts | None = None
+    boundaries: BoundaryCounts | None = None
     segments: SegmentCounts | None = None
     prompted: PromptedOverlaps | None = None
     slices: Mapping[str, Ints] = field(default_factory=dict)
@@ -94,7 +97,7 @@ class PerImage:
             yield _Matched(matches, prefix)
         if "" in self.matches:
             yield coco_ranked(self.matches[""])
-        yield from (part for part in (self.voc, self.pixels, self.segments, self.prompted) if part is not None)
+        yield from (part for part in (self.voc, self.pixels, self.boundaries, self.segments, self.prompted) if part is not None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,14 +156,16 @@ class _Together:
 def matched(
     truth: dict[str, Any], masks: dict[str, Any] | None, results: Sequence[Any], *, max_detections: int
 ) -> PerImage:
-    """COCO results matched to the labels by boxes and, where the labels with masks are given, by masks too."""
+    """COCO results matched to the labels by boxes and, where the labels with masks are given, by masks and their
+    boundaries too."""
     boxes = match_boxes(truth, results, max_detections=max_detections)
     voc, ranked = voc_ranked(truth, results), coco_ranked(boxes)
     confusion = object_confusion(truth, results, best_thresholds(ranked))
     if masks is None:
         return PerImage({"": boxes}, voc, confusion)
     by_masks = match_masks(masks, results, max_detections=max_detections)
-    return PerImage({"": boxes, "mask-": by_masks}, voc, confusion)
+    by_boundaries = match_boundaries(masks, results, max_detections=max_detections)
+    return PerImage({"": boxes, "mask-": by_masks, "boundary-": by_boundaries}, voc, confusion)
 
 
 def read_side(paths: Sequence[str | Path]) -> tuple[Report, PerImage | None]:

@@ -1,5 +1,6 @@
 """Semantic networks and instance masks through `evaluate`, on tiny networks whose answers are known."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,10 @@ from edgewright.pipeline.commands.evaluate import command
 from edgewright.pipeline.datasets import Category, MaskDataset, open_dataset
 from edgewright.pipeline.datasets.masks import MaskFolder
 from edgewright.pipeline.evaluate import evaluate
+from edgewright.pipeline.gate import gate
+from edgewright.pipeline.metrics.curves import read_curves
+from edgewright.pipeline.per_image import load_per_image
+from edgewright.pipeline.policy import Policy
 from edgewright.runtime.bundle import Bundle
 from edgewright.runtime.errors import DataError, UsageError
 
@@ -91,7 +96,9 @@ def test_a_label_of_unlabelled_pixels_is_no_class(tmp_path: Path) -> None:
     bundle = strongest_color(tmp_path, "red\ngreen\nvoid", ignore_id=2)
     mask = halves(0, 2)
     got = values(bundle, data(tmp_path, mask, ("red", "blue")))
-    assert got == {"mIoU": 1.0, "Dice": 1.0, "pixel-accuracy": 1.0, "IoU/red": 1.0, "Dice/red": 1.0}
+    del got["cross-entropy"]
+    one = ("mIoU", "Dice", "pixel-accuracy", "IoU/red", "Dice/red", "boundary-IoU", "boundary-IoU/red")
+    assert got == dict.fromkeys(one, 1.0)
 
 
 def test_the_background_counts_for_iou_but_not_for_dice(tmp_path: Path) -> None:
@@ -147,6 +154,40 @@ def test_the_command_prints_a_column_for_every_score_of_a_class(tmp_path: Path) 
     result = CliRunner().invoke(command, [str(bundle.path), "--data", data(tmp_path, halves(0, 2))])
     assert result.exit_code == 0, result.output
     lines = [line.split() for line in result.output.splitlines()]
-    assert ["class", "IoU", "Dice"] in lines
-    assert ["red", "1.0000", "1.0000"] in lines
+    assert ["class", "IoU", "Dice", "boundary-IoU"] in lines
+    assert ["red", "1.0000", "1.0000", "1.0000"] in lines
     assert ["mIoU", "0.3333"] in lines
+
+
+def test_cross_entropy_is_that_of_the_interpolated_logits(tmp_path: Path) -> None:
+    """Red is sure of the left half by 200 nats, and as sure of the right one, a half of whose pixels are green."""
+    mask = halves(0, 0)
+    mask[:4, 4:] = 1
+    got = values(strongest_color(tmp_path), data(tmp_path, mask, ("red", "red")))
+    assert got["cross-entropy"] == pytest.approx(200 * 16 / 64, abs=1e-6)
+
+
+def test_the_gate_judges_class_maps_by_intervals(tmp_path: Path) -> None:
+    uri = data(tmp_path, halves(0, 1))
+    for number in range(11):
+        for name in ("images", "masks"):
+            shutil.copy(tmp_path / name / "a.png", tmp_path / name / f"{number}.png")
+    bundle = strongest_color(tmp_path)
+    report = evaluate(bundle, open_dataset(uri), per_image_path=tmp_path / "report.json.npz")
+    assert report.per_image is not None
+    kept = load_per_image(tmp_path / "report.json", report.per_image)
+    names = ("mIoU", "Dice", "pixel-accuracy", "boundary-IoU", "IoU/red")
+    verdict = gate(
+        report, report, Policy(allowed_drop=dict.fromkeys(names, 0.01), resamples=100), per_image=(kept,) * 2
+    )
+    assert [finding.interval for finding in verdict.findings] == [(0.0, 0.0)] * len(names)
+
+
+def test_the_confusion_of_pixels_can_be_drawn(tmp_path: Path) -> None:
+    bundle, uri = strongest_color(tmp_path), data(tmp_path, halves(0, 2))
+    report = evaluate(bundle, open_dataset(uri), per_image_path=tmp_path / "report.json.npz")
+    (tmp_path / "report.json").write_text(report.model_dump_json())
+    drawn = read_curves(tmp_path / "report.json").confusion
+    assert drawn is not None
+    assert drawn.labels == ("red", "green", "blue")
+    assert drawn.counts.tolist() == [[32, 0, 0], [0, 0, 0], [0, 32, 0]]

@@ -78,7 +78,10 @@ def test_the_classes_of_the_challenge_keep_their_numbers_and_others_are_sorted(t
 def test_splits_are_lists_of_names_and_may_carry_a_mark(tmp_path: Path) -> None:
     files = {stem: annotation(DOG) for stem in ("x1", "x2", "x3")}
     uri = write(tmp_path, files, {"Main/val": "x2\nx1\n", "Main/dog_train": "x3  1\n", "Segmentation/val": "x1\n"})
-    stems = {split: [s.path.stem for s in opened(f"{uri}{split}") if s.path] for split in ("", ":dog_train", ":Segmentation/val")}  # fmt: skip
+    stems = {
+        split: [sample.path.stem for sample in opened(f"{uri}{split}") if sample.path]
+        for split in ("", ":dog_train", ":Segmentation/val")
+    }
     assert stems == {"": ["x2", "x1"], ":dog_train": ["x3"], ":Segmentation/val": ["x1"]}
     assert opened(f"{uri}:dog_train").uri == f"{uri}:dog_train"
     assert opened(opened(f"{uri}:Segmentation/val").uri).digest == opened(f"{uri}:Segmentation/val").digest
