@@ -86,7 +86,8 @@ def test_the_counter_of_energy_may_start_again_from_zero(tmp_path: Path) -> None
     assert record.power is not None
     watts, source = record.power
     # 28850 uJ to the end of the range, and 971150 uJ after it: 1 J. Neither parts of the package nor psys count again.
-    assert (watts * record.seconds, source) == (pytest.approx(1.0), "package-0")
+    assert watts * record.seconds == pytest.approx(1.0)
+    assert source == "package-0"
 
 
 def test_sensors_that_are_off_have_no_temperature(tmp_path: Path) -> None:
