@@ -8,7 +8,7 @@ from edgewright.pipeline.commands._options import json_option
 
 if TYPE_CHECKING:
     from edgewright.runtime.bundle import Bundle, BundleFile
-    from edgewright.runtime.spec import ModelSpec
+    from edgewright.runtime.spec import GraphSpec, ModelSpec
 
 
 @click.command()
@@ -37,6 +37,7 @@ def _rows(bundle: "Bundle") -> list[tuple[str, str]]:
         ("labels", _shortened(spec.labels)),
         ("input", "; ".join(f"{t.name} {t.dtype} {list(t.shape)}" for t in spec.inputs)),
         ("outputs", "; ".join(f"{t.name} {t.dtype} {list(t.shape)}" for t in spec.outputs)),
+        *(("graph", _graph_line(graph)) for graph in spec.graphs or ()),
         ("pre-processing", f"{_fit(spec)} (h x w), {pre.color.upper()}, {pre.layout.upper()}"),
         ("", f"(pixel * {pre.scale:.6g} - {_numbers(pre.mean)}) / {_numbers(pre.std)}"),
         ("boxes", spec.head.boxes),
@@ -57,8 +58,16 @@ def _fit(spec: "ModelSpec") -> str:
     return f"{'blended ' if spec.tiling.blend else ''}tiles of {size} at full resolution, {overlap} px overlap"
 
 
+def _graph_line(graph: "GraphSpec") -> str:
+    inputs, outputs = (
+        "; ".join(f"{t.name} {t.dtype} {list(t.shape)}" for t in some) for some in (graph.inputs, graph.outputs)
+    )
+    return f"{graph.name}: {inputs} → {outputs}"
+
+
 def _file_line(file: "BundleFile") -> str:
     what = f"{file.role}, {file.precision} for {file.target}" if file.precision else file.role
+    what = what if file.graph == "main" else f"{what}, graph {file.graph}"
     return f"{file.name} ({what}, {_bytes(file.size)})"
 
 
