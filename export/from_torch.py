@@ -79,7 +79,7 @@ def run_torch(wrapped: Wrapped, feeds: Tensors) -> Tensors:
 
 def _refuse_unused(request: ExportRequest, imported: Imported) -> None:
     """UsageError for a wish about regions that the network has no use for."""
-    if request.proposals is not None and imported.head.kind not in ("rcnn", "roi_masks"):
+    if request.proposals is not None and imported.head.kind not in ("rcnn", "roi_masks", "panoptic"):
         raise UsageError(f"{request.source} looks at no region proposals; leave --proposals out")
     if request.propose is not None and imported.proposals is None:
         raise UsageError(f"{request.source} takes no regions from outside; leave --propose out")

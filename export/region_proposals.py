@@ -12,10 +12,11 @@ from edgewright.export.static_nms import best_first, keep_mask
 class Proposals(torch.nn.Module):
     """torchvision's RegionProposalNetwork at a fixed input size: its own head, anchors, limits and thresholds.
 
-    The best anchors of each level are decoded, suppressed level by level, and the best of what remains are the proposals.
+    The best anchors of each level are decoded, suppressed level by level, and the best `count` of what remains are the
+    proposals.
     """
 
-    def __init__(self, rpn: Any, features: Features, size_hw: tuple[int, int]) -> None:
+    def __init__(self, rpn: Any, features: Features, size_hw: tuple[int, int], *, count: int) -> None:
         super().__init__()
         self.head, self.size_hw = rpn.head, size_hw
         self.decode = rpn.box_coder.decode_single
@@ -23,8 +24,9 @@ class Proposals(torch.nn.Module):
         anchors, maps = anchors_of(rpn.anchor_generator, features, size_hw)
         with torch.no_grad():
             counts = [level.numel() for level in self.head(maps)[0]]
-        self.counts = [min(count, rpn.pre_nms_top_n()) for count in counts]
-        self.count = min(rpn.post_nms_top_n(), sum(self.counts))
+        most = max(rpn.pre_nms_top_n(), count)
+        self.counts = [min(cells, most) for cells in counts]
+        self.count = min(count, sum(self.counts))
         for index, level in enumerate(anchors.split(counts)):
             self.register_buffer(f"anchors{index}", level.clone())
 

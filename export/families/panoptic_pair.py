@@ -6,7 +6,7 @@ import torch
 
 from edgewright.export.families import Imported
 from edgewright.export.families._torchvision_input import Features, preprocess_of
-from edgewright.export.families.torchvision_rcnn import WithMasks, class_count, own_limits
+from edgewright.export.families.torchvision_rcnn import WithMasks, class_count, own_limits, region_count
 from edgewright.export.labels import LabelSet
 from edgewright.export.model_spec import requested_labels
 from edgewright.export.panoptic_network import PanopticPair
@@ -34,7 +34,8 @@ def build(network: TorchNetwork, request: ExportRequest) -> Wrapped:
     things = tuple(range(total - 1))
     # The graph suppresses as the detector does; which objects are sure enough for a map, the head decides.
     limits = own_limits(pair.detector.roi_heads, request)
-    module = _Pair(pair, preprocess.size_hw, total, limits, roi=request.roi or "op").eval()
+    count = region_count(pair.detector.rpn, request)
+    module = _Pair(pair, preprocess.size_hw, total, limits, roi=request.roi or "op", count=count).eval()
     labels = _labels(pair, request, len(things) + len(module.stuff))
     return Wrapped(
         module=module,
@@ -66,8 +67,10 @@ class _Pair(WithMasks):
 
     outputs = (*WithMasks.outputs, "semantic")
 
-    def __init__(self, pair: PanopticPair, size_hw: tuple[int, int], total: int, settings: Any, *, roi: str) -> None:
-        super().__init__(pair.detector, size_hw, tuple(range(1, total)), total, settings, roi=roi)
+    def __init__(
+        self, pair: PanopticPair, size_hw: tuple[int, int], total: int, settings: Any, *, roi: str, count: int
+    ) -> None:
+        super().__init__(pair.detector, size_hw, tuple(range(1, total)), total, settings, roi=roi, count=count)
         self.pair = pair
         with torch.no_grad():
             images = torch.zeros(1, 3, *size_hw)

@@ -3,6 +3,7 @@
 Anchors, scales, box coders, limits and thresholds are taken from the network; nothing is assumed about how it was built.
 """
 
+import logging
 from typing import Any
 
 import torch
@@ -19,7 +20,11 @@ from edgewright.export.static_nms import best_first, keep_mask
 from edgewright.export.torch_source import TorchNetwork, Wrapped, class_columns
 from edgewright.runtime.spec import HeadSpec, PostprocessSpec
 
+_log = logging.getLogger(__name__)
+
 _SMALLEST_SIDE = 1e-2  # torchvision, RoIHeads.postprocess_detections
+# As many regions as the Faster R-CNN paper tests with. torchvision's 1000 double the time of a frame.
+_COUNT = 300
 
 
 def accepts(module: Any) -> bool:
@@ -38,7 +43,7 @@ def build(network: TorchNetwork, request: ExportRequest) -> Wrapped:
     total = class_count(detector, Features(detector, preprocess.size_hw), preprocess.size_hw)
     columns = class_columns(request, network, total)
     settings = own_limits(detector.roi_heads, request)
-    options = {"roi": request.roi or "op"}
+    options = {"roi": request.roi or "op", "count": region_count(detector.rpn, request)}
     kind, module = "rcnn", TwoStage(detector, preprocess.size_hw, columns.indices, **options)
     if isinstance(detector, MaskRCNN):
         kind, module = (
@@ -59,6 +64,21 @@ def build(network: TorchNetwork, request: ExportRequest) -> Wrapped:
     )
 
 
+def region_count(rpn: Any, request: ExportRequest) -> int:
+    """How many proposals the second stage looks at: as the user says, else the network's own number, 300 at most."""
+    own = int(rpn.post_nms_top_n())
+    if request.proposals is not None or own <= _COUNT:
+        return request.proposals or own
+    _log.warning(
+        "the second stage looks at %d regions instead of the network's own %d, which costs a little accuracy and saves much "
+        "time; --proposals %d keeps them all",
+        _COUNT,
+        own,
+        own,
+    )
+    return _COUNT
+
+
 def own_limits(heads: Any, request: ExportRequest) -> PostprocessSpec:
     """The network's own limits, or the user's: with masks they become part of the graph."""
     own = {
@@ -74,14 +94,16 @@ class TwoStage(torch.nn.Module):
 
     outputs: tuple[str, ...] = ("boxes", "scores")
 
-    def __init__(self, detector: Any, size_hw: tuple[int, int], columns: tuple[int, ...], *, roi: str) -> None:
+    def __init__(
+        self, detector: Any, size_hw: tuple[int, int], columns: tuple[int, ...], *, roi: str, count: int
+    ) -> None:
         super().__init__()
         heads = detector.roi_heads
         self.size_hw = size_hw
         self.features = Features(detector, size_hw)
         with torch.no_grad():
             maps = self.features(torch.zeros(1, 3, *size_hw))
-        self.proposals = Proposals(detector.rpn, self.features, size_hw)
+        self.proposals = Proposals(detector.rpn, self.features, size_hw, count=count)
         self.pool = static_pool(heads.box_roi_pool, maps, size_hw, roi=roi)
         self.box_head, self.box_predictor, self.box_coder = heads.box_head, heads.box_predictor, heads.box_coder
         self.register_buffer("columns", torch.tensor(columns))
@@ -116,8 +138,9 @@ class WithMasks(TwoStage):
         settings: PostprocessSpec,
         *,
         roi: str,
+        count: int,
     ) -> None:
-        super().__init__(detector, size_hw, columns, roi=roi)
+        super().__init__(detector, size_hw, columns, roi=roi, count=count)
         heads = detector.roi_heads
         with torch.no_grad():
             maps = self.features(torch.zeros(1, 3, *size_hw))
