@@ -1,0 +1,304 @@
+"""Reports as one self-contained page: figures, differences from a baseline, the worst images, device and settings."""
+
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from edgewright.pipeline.console import progress
+from edgewright.pipeline.datasets import open_dataset
+from edgewright.pipeline.metrics.curves import curves
+from edgewright.pipeline.per_image import PerImage, load_per_image
+from edgewright.pipeline.report import plots
+from edgewright.pipeline.report.facts import backend_of, device_words
+from edgewright.pipeline.report.numbers import shown, signed
+from edgewright.pipeline.report.rendering import render
+from edgewright.pipeline.report.schema import Report, load_report
+from edgewright.pipeline.report.worst import Pictured, Regressed, pictured, worst_images
+from edgewright.pipeline.statistics import paired_bootstrap, too_few
+from edgewright.runtime.bundle import Bundle
+from edgewright.runtime.errors import UsageError
+from edgewright.runtime.results import Image
+
+# What stands for accuracy, the first that was measured.
+PRIMARY = ("AP", "mIoU", "PQ", "Dice", "J&F", "mAP")
+_TABLED = (
+    *PRIMARY,
+    "AP50",
+    "mask-AP",
+    "latency.end_to_end.p50",
+    "latency.end_to_end.p99",
+    "throughput",
+    "peak_rss",
+    "model_size",
+)
+_CLASS_PREFIXES = ("AP/", "IoU/", "PQ/")
+_RESAMPLES = 1000
+_WORST = 6
+_PICTURE_PX = 480
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """One release on one device: its reports, and what was found image by image where that was kept."""
+
+    label: str
+    reports: tuple[Report, ...]
+    per_image: PerImage | None
+
+    def value(self, name: str) -> float | None:
+        """A measurement of any of the reports, the latest first."""
+        found = (report.measurement(name) for report in sorted(self.reports, key=lambda r: r.created, reverse=True))
+        return next((measured.value for measured in found if measured), None)
+
+    def names(self) -> list[str]:
+        """Everything that was measured, each once."""
+        return list(dict.fromkeys(m.name for report in self.reports for m in report.measurements))
+
+
+@dataclass(frozen=True)
+class Delta:
+    """Candidate minus baseline of a metric, in words too; `interval` None where no images can be resampled."""
+
+    metric: str
+    candidate: str
+    baseline: str
+    change: str
+    interval: str
+    worse: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Rerun:
+    """What the worst images are drawn with."""
+
+    data: str
+    candidate: Bundle
+    baseline: Bundle
+
+
+@dataclass(frozen=True, eq=False)
+class Page:
+    """The HTML and the figures in it."""
+
+    html: str
+    plots: tuple[plots.Plot, ...]
+
+
+def report_page(
+    paths: Sequence[str | Path], baselines: Sequence[str | Path] = (), *, rerun: Rerun | None = None
+) -> Page:
+    """The page of the reports in the files, compared with those of a baseline.
+
+    Reports of one bundle on one backend and device belong together, such as those of evaluate and of benchmark. The first such
+    release is the candidate. `rerun` draws the images that lost most.
+    """
+    subjects = _subjects(paths)
+    base = _subjects(baselines)
+    if len(base) > 1:
+        raise UsageError(
+            f"the baseline's reports are of several releases ({', '.join(s.label for s in base)}); give those of one"
+        )
+    baseline = base[0] if base else None
+    every = [*subjects, *([_renamed(baseline, "baseline")] if baseline else [])]
+    figures = list(_figures(every))
+    deltas, class_plot, note = _deltas(subjects[0], baseline) if baseline else ([], None, "")
+    figures += [class_plot] if class_plot else []
+    worst = _worst(subjects[0], baseline)
+    html = render(
+        "report.html.j2",
+        title=", ".join(subject.label for subject in subjects),
+        candidate=subjects[0].label,
+        titles=["", *_columns(every)],
+        rows=[_row(subject, _columns(every)) for subject in every],
+        figures=[{"name": f.name, "title": f.title, "alt": f.alt, "svg": f.inline()} for f in figures],
+        deltas=deltas,
+        delta_note=note,
+        worst=worst,
+        pictures=[_shown_picture(p) for p in _pictures(worst, rerun)],
+        facts=[(subject.label, _facts(subject)) for subject in every],
+    )
+    return Page(html, tuple(figures))
+
+
+def _subjects(paths: Sequence[str | Path]) -> list[Subject]:
+    """The releases in the order of their first report; labels name the device only where there are several."""
+    groups: dict[tuple[str, ...], list[tuple[Path, Report]]] = {}
+    for path in map(Path, paths):
+        report = load_report(path)
+        key = (
+            report.bundle.digest,
+            report.bundle.precision,
+            backend_of(report),
+            device_words(report.device),
+            report.bundle.name,
+        )
+        groups.setdefault(key, []).append((path, report))
+    devices = {key[3] for key in groups}
+    labels = [
+        f"{name} {precision} {backend}{f' on {device}' if len(devices) > 1 else ''}"
+        for _, precision, backend, device, name in groups
+    ]
+    unique = [
+        label if labels.count(label) == 1 else f"{label} {key[0][:8]}"
+        for label, key in zip(labels, groups, strict=True)
+    ]
+    return [
+        Subject(label, tuple(report for _, report in group), _per_image(group))
+        for label, group in zip(unique, groups.values(), strict=True)
+    ]
+
+
+def _per_image(group: Sequence[tuple[Path, Report]]) -> PerImage | None:
+    found = (load_per_image(path, report.per_image) for path, report in group if report.per_image)
+    return next((results for results in found if results is not None), None)
+
+
+def _renamed(subject: Subject, label: str) -> Subject:
+    return Subject(f"{label}: {subject.label}", subject.reports, subject.per_image)
+
+
+def _columns(subjects: Sequence[Subject]) -> list[str]:
+    return [name for name in _TABLED if any(subject.value(name) is not None for subject in subjects)]
+
+
+def _row(subject: Subject, names: Sequence[str]) -> list[str]:
+    units = {m.name: m.unit for report in subject.reports for m in report.measurements}
+    values = {name: subject.value(name) for name in names}
+    return [subject.label, *("–" if value is None else shown(value, units[name]) for name, value in values.items())]
+
+
+def _figures(subjects: Sequence[Subject]) -> Iterator[plots.Plot]:
+    metric = next((name for name in PRIMARY if any(s.value(name) is not None for s in subjects)), None)
+    points = [
+        plots.Point(s.label, accuracy, latency)
+        for s in subjects
+        if metric and (accuracy := s.value(metric)) is not None
+        if (latency := s.value("latency.end_to_end.p50")) is not None
+    ]
+    if points and metric:
+        yield plots.drawn(plots.accuracy_latency, points, metric)
+    latencies = {subject.label: stages for subject in subjects if (stages := _stages(subject))}
+    if latencies:
+        yield plots.drawn(plots.latency_stages, latencies)
+    for number, subject in enumerate(subjects):
+        found = curves(subject.per_image) if subject.per_image else None
+        if found and found.precision_recall:
+            yield plots.drawn(
+                plots.precision_recall, subject.label, found.precision_recall, f"precision-recall-{number}"
+            )
+        if found and found.confusion:
+            yield plots.drawn(plots.confusion, subject.label, found.confusion, f"confusion-{number}")
+
+
+def _stages(subject: Subject) -> dict[str, dict[str, float]]:
+    stages: dict[str, dict[str, float]] = {}
+    for name in subject.names():
+        parts = name.split(".")
+        if parts[0] == "latency" and len(parts) == 3 and (value := subject.value(name)) is not None:
+            stages.setdefault(parts[1], {})[parts[2]] = value
+    return {stage: found for stage, found in stages.items() if "p50" in found}
+
+
+def _deltas(candidate: Subject, baseline: Subject) -> tuple[list[Delta], plots.Plot | None, str]:
+    """The metrics that both have, the classes as a figure, and how the intervals came about."""
+    measured = {m.name: m for report in candidate.reports for m in report.measurements}
+    names = [name for name in measured if baseline.value(name) is not None]
+    intervals, note = _intervals(candidate, baseline, [n for n in names if measured[n].unit == "fraction"])
+    deltas, classes = [], []
+    for name in names:
+        ours, theirs, kind = candidate.value(name), baseline.value(name), measured[name]
+        if ours is None or theirs is None:
+            continue
+        interval = intervals.get(name)
+        if name.startswith(_CLASS_PREFIXES):
+            classes.append((name.partition("/")[2], ours - theirs, interval))
+        deltas.append(
+            Delta(
+                metric=name,
+                candidate=shown(ours, kind.unit, apart_from=theirs),
+                baseline=shown(theirs, kind.unit, apart_from=ours),
+                change=signed(ours - theirs, kind.unit),
+                interval=" to ".join(signed(bound, kind.unit) for bound in interval) if interval else "",
+                worse=(ours < theirs) if kind.higher_is_better else (ours > theirs),
+            )
+        )
+    plot = plots.drawn(plots.class_deltas, candidate.label, classes, "class-deltas") if classes else None
+    return deltas, plot, note
+
+
+def _intervals(
+    candidate: Subject, baseline: Subject, names: Sequence[str]
+) -> tuple[Mapping[str, tuple[float, float]], str]:
+    """Of each difference for itself: a figure shows them, the gate judges them together."""
+    ours, theirs = candidate.per_image, baseline.per_image
+    if ours is None or theirs is None or not ours.same_images(theirs):
+        return {}, "Without the results of the same images on both sides there are no intervals."
+    samples = paired_bootstrap(
+        ours.scores(names),
+        theirs.scores(names),
+        resamples=_RESAMPLES,
+        track=lambda numbers: progress(numbers, total=_RESAMPLES, description="resample"),
+    )
+    found = {name: samples.difference(name, 0.95).interval for name in samples.names if not too_few(samples, name)}
+    finite = {name: interval for name, interval in found.items() if np.isfinite(interval).all()}
+    return (
+        finite,
+        f"Intervals of 95 % for each difference alone, from {_RESAMPLES} resamples of {samples.images} images.",
+    )
+
+
+def _worst(candidate: Subject, baseline: Subject | None) -> tuple[Regressed, ...]:
+    if baseline is None or candidate.per_image is None or baseline.per_image is None:
+        return ()
+    return worst_images(candidate.per_image, baseline.per_image, _WORST)
+
+
+def _pictures(worst: tuple[Regressed, ...], rerun: Rerun | None) -> Iterator[Pictured]:
+    if rerun is not None and worst:
+        yield from pictured(worst, open_dataset(rerun.data), rerun.candidate, rerun.baseline)
+
+
+def _shown_picture(found: Pictured) -> dict[str, Any]:
+    return {
+        "title": found.title,
+        "candidate": f"{found.regressed.candidate:.2f}",
+        "baseline": f"{found.regressed.baseline:.2f}",
+        "pictures": [(title, picture_uri(picture)) for title, picture in found.pictures.items()],
+    }
+
+
+def picture_uri(picture: Image) -> str:
+    """The picture as a JPEG inside an address, no larger than a page shows it."""
+    scale = min(1.0, _PICTURE_PX / max(picture.shape[:2]))
+    size = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
+    small = picture if scale == 1.0 else cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    _, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 85])
+    return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"
+
+
+def _facts(subject: Subject) -> list[tuple[str, str]]:
+    """Data, device, state, settings and notes, as they stand in the reports."""
+    rows: dict[str, str] = {}
+    for report in subject.reports:
+        rows["bundle"] = f"{report.bundle.name} {report.bundle.precision} ({report.bundle.digest[:12]})"
+        if report.data:
+            rows["data"] = f"{report.data.images} images of {report.data.uri} ({report.data.digest[:12]})"
+        sections = {"device": report.device, "state": report.state, "software": report.software, **report.settings}
+        for section, values in sections.items():
+            rows |= {f"{section}: {key}": _text(value) for key, value in values.items() if value is not None}
+        rows |= {f"note {len(rows)}": note for note in report.notes}
+        rows[f"measured {len(rows)}"] = report.created
+    return [
+        (name.rpartition(" ")[0] if name.startswith(("note ", "measured ")) else name, value)
+        for name, value in rows.items()
+    ]
+
+
+def _text(value: Any) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= 300 else f"{text[:297]}..."
