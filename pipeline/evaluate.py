@@ -22,6 +22,7 @@ from edgewright.pipeline.prompted_masks import Prompts, mask_dataset, score_prom
 from edgewright.pipeline.proposing import names_of
 from edgewright.pipeline.report.schema import BundleIdentity, DataIdentity, Measurement, Report, utc_now
 from edgewright.pipeline.scored import Scored, further
+from edgewright.pipeline.slices import measured_slices, read_slices
 from edgewright.runtime import plugins
 from edgewright.runtime.atomic import atomic_file
 from edgewright.runtime.backends import Setting
@@ -35,7 +36,6 @@ from edgewright.runtime.spec import ModelSpec, PostprocessSpec, Task
 if TYPE_CHECKING:
     from edgewright.pipeline.metrics.coco import CocoResult, CocoScores, RunLengths
 
-_BOX_TASKS = ("detect", "instance")
 _MAP_TASKS = {"semantic": "class maps", "panoptic": "panoptic maps"}
 
 
@@ -58,6 +58,7 @@ def evaluate(
     postprocess: PostprocessSpec | None = None,
     propose: str | None = None,
     prompts: Prompts | None = None,
+    slices: Sequence[str] = (),
     detections_path: Path | str | None = None,
     per_image_path: Path | str | None = None,
 ) -> Report:
@@ -66,8 +67,9 @@ def evaluate(
     Everything that can be checked is checked before the first inference. `postprocess` None means `evaluation_settings` of
     the bundle, `propose` None its own method of proposals. `detections_path` receives COCO results JSON, `per_image_path`
     what became of every image, which `gate` resamples. `prompts` is how a promptable network is shown every labelled
-    object, None: by its box.
+    object, None: by its box. `slices` are those of `read_slices`, which are measured by themselves too.
     """
+    members = read_slices(slices, dataset)
     settings = postprocess or evaluation_settings(bundle.spec.postprocess, task=bundle.spec.task)
     opened = partial(
         open_predictor,
@@ -86,10 +88,11 @@ def evaluate(
         scored, used = _score_maps(bundle, dataset, opened, detections_path)
     else:
         scored, used = _score_detections(bundle, dataset, opened, detections_path)
-    report = _report(bundle, dataset, used, scored.measurements, scored.notes)
+    kept = replace(scored.per_image, slices=members)
+    report = _report(bundle, dataset, used, (*scored.measurements, *measured_slices(kept)), scored.notes)
     if per_image_path is None:
         return report
-    return report.model_copy(update={"per_image": save_per_image(per_image_path, scored.per_image)})
+    return report.model_copy(update={"per_image": save_per_image(per_image_path, kept)})
 
 
 def _score_prompts(
@@ -137,7 +140,7 @@ def _score_detections(
     bundle: Bundle, dataset: Dataset, opened: Callable[[], Predictor], detections_path: Path | str | None
 ) -> tuple[Scored, dict[str, Setting]]:
     """Scores of boxes and of instance masks, and the settings that the predictor had."""
-    boxes = _boxes(bundle.spec, dataset)
+    boxes = _boxes(dataset)
     category_ids = match_labels(bundle.spec, boxes)
     plugins.load("edgewright.pipeline.metrics", "coco")
     masks = _mask_truth(bundle.spec, boxes)
@@ -197,12 +200,7 @@ def coco_results(found: Sequence[Found], category_ids: Sequence[int | None]) -> 
             yield result if image.masks is None else {**result, "segmentation": image.masks[number]}
 
 
-def _boxes(spec: ModelSpec, dataset: Dataset) -> BoxDataset:
-    if spec.task not in _BOX_TASKS:
-        raise UsageError(
-            f"{spec.name} is a {spec.task} network, boxes are scored of {' and '.join(_BOX_TASKS)} networks only; "
-            "evaluate a network that gives boxes"
-        )
+def _boxes(dataset: Dataset) -> BoxDataset:
     if not isinstance(dataset, BoxDataset):
         raise UsageError(f"data '{dataset.uri}' has no boxes to compare with; give coco:IMAGES_DIR:ANNOTATIONS.json")
     return dataset

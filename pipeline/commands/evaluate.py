@@ -45,6 +45,13 @@ _LEFT_TO_THE_REPORT = ("accuracy", "VOC-AP")
 @click.option(
     "--max-det", type=click.IntRange(min=1), default=100, show_default=True, help="Most detections of an image."
 )
+@click.option(
+    "--slices",
+    metavar="NAME|FILE",
+    multiple=True,
+    help="Measure parts of the data by themselves too, as AP@dark: `brightness` (its darkest and brightest quarter), or a YAML "
+    "file `name: [image, ...]`.",
+)
 @click.option("--limit", type=click.IntRange(min=1), default=None, help="Only the first so many images.")
 @click.option(
     "--detections", "detections_path", metavar="FILE", default=None, help="Write the detections as COCO results JSON."
@@ -62,6 +69,7 @@ def command(
     conf: float | None,
     iou: float | None,
     max_det: int,
+    slices: tuple[str, ...],
     limit: int | None,
     detections_path: str | None,
     json_path: str | None,
@@ -98,6 +106,7 @@ def command(
             propose=propose,
             prompts=prompts,
             postprocess=refined(settings, refine),
+            slices=slices,
             detections_path=detections_path,
             per_image_path=None if json_path is None else f"{json_path}.npz",
         )
@@ -112,32 +121,32 @@ def command(
 
 def _tables(report: "Report") -> "tuple[Table, Table]":
     """Classes first: they are many, and the summary should stay in sight."""
-    by_class = [m for m in report.measurements if "/" in m.name]
+    by_class = [m for m in report.measurements if "/" in m.name and m.name.split("/")[0] not in _LEFT_TO_THE_REPORT]
     summary = [m for m in report.measurements if "/" not in m.name]
     images = report.data.images if report.data is not None else 0
-    return _class_table(by_class), _summary_table(f"{report.bundle.name} on {images} images", summary)
+    classes = _table("class", [(*reversed(m.name.split("/", 1)), m.value) for m in by_class])
+    return classes, _table(
+        f"{report.bundle.name} on {images} images", [(*_row_and_column(m), m.value) for m in summary]
+    )
 
 
-def _class_table(by_class: "list[Measurement]") -> "Table":
-    """A row for every class, a column for each of "AP/dog", "mask-AP/dog", ...; a dash where a class has no value."""
+def _row_and_column(measured: "Measurement") -> tuple[str, str]:
+    """The same measurement of masks, of boundaries, of slices side by side: "mask-AP@dark" is "AP" of "mask@dark"."""
+    name, _, part = measured.name.partition("@")
+    kind = next((kind for kind in ("mask", "boundary") if name.startswith(f"{kind}-A")), "")
+    return name.removeprefix(f"{kind}-"), (f"{kind}@{part}" if part else kind) or "value"
+
+
+def _table(title: str, cells: "list[tuple[str, str, float]]") -> "Table":
+    """Row, column and value of every cell; a dash where there is none."""
     from rich.table import Table
 
-    values = {tuple(m.name.split("/", 1)): m.value for m in by_class if m.name.split("/")[0] not in _LEFT_TO_THE_REPORT}
-    metrics, labels = (list(dict.fromkeys(key[part] for key in values)) for part in (0, 1))
-    table = Table("class", box=None, padding=(0, 2, 0, 0))
-    for metric in metrics:
-        table.add_column(metric, justify="right")
-    for label in labels:
-        cells = (values.get((metric, label)) for metric in metrics)
-        table.add_row(label, *("-" if value is None else f"{value:.4f}" for value in cells))
-    return table
-
-
-def _summary_table(title: str, summary: "list[Measurement]") -> "Table":
-    from rich.table import Table
-
+    values = {(row, column): value for row, column, value in cells}
     table = Table(title, box=None, padding=(0, 2, 0, 0))
-    table.add_column("value", justify="right")
-    for measurement in summary:
-        table.add_row(measurement.name, f"{measurement.value:.4f}")
+    columns = list(dict.fromkeys(column for _, column in values))
+    for column in columns:
+        table.add_column(column, justify="right")
+    for row in dict.fromkeys(row for row, _ in values):
+        found = (values.get((row, column)) for column in columns)
+        table.add_row(row, *("-" if value is None else f"{value:.4f}" for value in found))
     return table

@@ -4,7 +4,6 @@ import contextlib
 import io
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,10 +130,10 @@ def test_what_does_not_fit_is_refused_before_anything_runs(
     bundle: Bundle, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evaluation, "open_predictor", no_predictor)
-    spec = bundle.spec.model_copy(update={"task": "prompted"})
-    prompted = replace(bundle, manifest=bundle.manifest.model_copy(update={"spec": spec}))
-    with pytest.raises(UsageError, match="is a prompted network, boxes are scored of detect and instance networks"):
-        evaluate(prompted, open_dataset(data))
+    with pytest.raises(UsageError, match="is a detect network, which takes no prompts"):
+        evaluate(bundle, open_dataset(data), prompts="box")
+    with pytest.raises(UsageError, match="there is no file nowhere"):
+        evaluate(bundle, open_dataset(data), slices=["nowhere"])
     with pytest.raises(UsageError, match="has no boxes to compare with"):
         evaluate(bundle, open_dataset(str(tmp_path / "images")))
     with pytest.raises(DataError, match="categories of synthetic:1:1 have no label"):
