@@ -9,8 +9,10 @@ from typing import Any
 
 import torch
 import transformers
+from huggingface_hub import HfApi, hf_hub_download, scan_cache_dir, try_to_load_from_cache
 from transformers import AutoConfig, PretrainedConfig
 from transformers.models.auto import modeling_auto
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
 from edgewright.export.labels import load_labels
 from edgewright.export.request import ExportRequest
@@ -22,6 +24,7 @@ from edgewright.runtime.errors import ExportError, UsageError
 
 _SEED = 0
 _MOST_KEYS = 10
+_TIMEOUT_S = 20.0
 
 
 def load(request: ExportRequest) -> TorchNetwork:
@@ -49,7 +52,7 @@ def load(request: ExportRequest) -> TorchNetwork:
 
 def _config(name: str, request: ExportRequest) -> Any:
     folder = Path(name)
-    types = {kind.replace("-", "_"): kind for kind in (*DETECTORS, *PANOPTIC)}
+    types = _kinds()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise UsageError(
@@ -62,17 +65,36 @@ def _config(name: str, request: ExportRequest) -> Any:
                 f"id on the Hub with its weights"
             )
         return AutoConfig.for_model(types[name.replace("-", "_")])
+    elif name in CONFIG_MAPPING_NAMES:
+        raise UsageError(f"'{name}' is a kind of networks that export does not know; {_supported()}")
     try:
+        if not folder.is_dir():
+            _check_hub(name)
         return AutoConfig.from_pretrained(name)
     except ValueError as err:  # transformers has no such model type
         raise UsageError(f"{name}: {_first_line(err)}; {_supported()}") from err
-    except (OSError, json.JSONDecodeError) as err:
+    except OSError as err:  # among them what is not JSON, as transformers reports it
         known = (*types, *_cached_ids())
         raise ExportError(
             f"transformers/{name} is no folder here{plugins.suggestion(name, known)}, and the Hub does not give it "
             f"({_first_line(err)}); fetch its config.json, preprocessor_config.json and model.safetensors on a machine that can, "
-            "and give their folder: transformers/FOLDER. Kinds of networks, with --weights none: " + ", ".join(types)
+            f"and give their folder: transformers/FOLDER. Kinds of networks, with --weights none: {', '.join(types)}"
         ) from err
+
+
+def _kinds() -> dict[str, str]:
+    """What the user may call a kind of networks → what transformers calls it."""
+    return {kind.replace("-", "_"): kind for kind in (*DETECTORS, *PANOPTIC)}
+
+
+def _check_hub(name: str) -> None:
+    """OSError at once when a network that is not in the cache cannot be had; left alone, transformers tries for a minute."""
+    if isinstance(try_to_load_from_cache(name, "config.json"), str):
+        return
+    try:
+        HfApi().model_info(name, timeout=_TIMEOUT_S)
+    except Exception as err:  # whatever the HTTP library of this version of the client raises
+        raise OSError(_first_line(err)) from err
 
 
 def _class_of(config: PretrainedConfig, name: str) -> Any:
@@ -128,6 +150,8 @@ def _preprocessor(name: str) -> Mapping[str, Any] | None:
     """What preprocessor_config.json says of how the network was fed; None where there is none."""
     path: Path | None = Path(name) / "preprocessor_config.json"
     if not Path(name).is_dir():
+        if name.replace("-", "_") in _kinds():
+            return None
         path = _from_hub(name, "preprocessor_config.json")
     if path is None or not path.is_file():
         return None
@@ -139,16 +163,12 @@ def _preprocessor(name: str) -> Mapping[str, Any] | None:
 
 
 def _from_hub(name: str, file: str) -> Path | None:
-    from huggingface_hub import hf_hub_download
-
     with suppress(Exception):  # no such file, id or connection: the defaults of its kind remain
         return Path(hf_hub_download(name, file))
     return None
 
 
 def _cached_ids() -> tuple[str, ...]:
-    from huggingface_hub import scan_cache_dir
-
     with suppress(Exception):  # there is no cache
         return tuple(repository.repo_id for repository in scan_cache_dir().repos)
     return ()
@@ -160,17 +180,20 @@ def _supported() -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without transformers' progress bars and remarks: what matters is checked."""
+    """Without the libraries' progress bars and remarks: what matters is checked."""
     from transformers.utils import logging as own
 
-    level = own.get_verbosity()
-    own.set_verbosity(logging.CRITICAL)
+    loggers = [logging.getLogger(name) for name in ("transformers", "huggingface_hub", "httpx", "httpx2")]
+    levels = [logger.level for logger in loggers]
     bars = own.is_progress_bar_enabled()
     own.disable_progress_bar()
     try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
         yield
     finally:
-        own.set_verbosity(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
         if bars:
             own.enable_progress_bar()
 
