@@ -29,8 +29,8 @@ QUALITY = (0.75, 0.5, 0.875, 0.125)
 def bright_in_box_bundle(path: Path, *, resize: Resize = "stretch", prompts: PromptSpec | None = None) -> Bundle:
     """A bundle whose decoder reads a box in its first two slots; a mask follows the cells of 2 x 2 input pixels.
 
-    The logits of the answer are the smaller of the distance to the box's edge, in input pixels, and the brightness above
-    half in percent.
+    The logits of the answer are the smaller of the brightness above half, in percent, and 50 for every input pixel that a
+    cell's centre lies inside the box: masks end where their cells end.
     """
     spec = ModelSpec(
         name="bright_in_box",
@@ -92,6 +92,7 @@ def _decoder(spec: ModelSpec) -> bytes:
         "y": centres.reshape(1, 1, -1, 1),
         "half": np.float32(0.5),
         "percent": np.float32(100),
+        "fifty": np.float32(50),
         "nothing": np.float32(0),
         "sure": np.array([QUALITY], np.float32),
         "one": np.array([1, 1, 1, 1], np.int64),
@@ -109,7 +110,8 @@ def _decoder(spec: ModelSpec) -> bytes:
         helper.make_node("Sub", ["second_at_x", "x"], ["right"]),
         helper.make_node("Sub", ["y", "first_at_y"], ["top"]),
         helper.make_node("Sub", ["second_at_y", "y"], ["bottom"]),
-        helper.make_node("Min", ["left", "right", "top", "bottom"], ["box"]),
+        helper.make_node("Min", ["left", "right", "top", "bottom"], ["distance"]),
+        helper.make_node("Mul", ["distance", "fifty"], ["box"]),
         helper.make_node("Sub", ["image_embedding", "half"], ["above"]),
         helper.make_node("Mul", ["above", "percent"], ["bright"]),
         helper.make_node("Min", ["box", "bright"], ["answer"]),
