@@ -133,7 +133,7 @@ def _stages(a: ModelSpec, b: ModelSpec, walks: Sequence[tuple[Walked, Walked]]) 
         Stage(
             name="raw tensors",
             agrees=raw,
-            measured=", ".join(f"{role} differs by up to {error:.2g}" for role, error in errors.items()),
+            measured=", ".join(f"{role} by up to {error:.2g}" for role, error in errors.items()),
         ),
         Stage(
             name="decode",

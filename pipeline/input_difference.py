@@ -58,7 +58,7 @@ def inputs_agree(a: Prepared, b: Prepared, spec_a: ModelSpec, spec_b: ModelSpec)
     agrees = bool(
         largest <= level / 100 and place_a == place_b and spec_a.preprocess.layout == spec_b.preprocess.layout
     )
-    return agrees, f"the tensors differ by up to {largest:.3g}, {largest / level:.3g} grey levels of A"
+    return agrees, f"by up to {largest:.3g}, {largest / level:.3g} grey levels of A"
 
 
 def input_settings(a: PreprocessSpec, b: PreprocessSpec) -> tuple[str, ...]:

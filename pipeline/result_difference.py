@@ -46,7 +46,7 @@ def decoded_agree(a: Decodable, b: Decodable, spec_a: ModelSpec, spec_b: ModelSp
     scores = max((_largest(outputs_a[role], outputs_b[role]) for role in outputs_a if role != "boxes"), default=0.0)
     boxes = _boxes_apart(a, b, spec_a, spec_b)
     agrees = scores <= _BOX_TOLERANCE and boxes <= _BOX_TOLERANCE
-    return agrees, f"boxes differ by up to {boxes:.2g} of their coordinates, the rest by up to {scores:.2g}"
+    return agrees, f"boxes by up to {boxes:.2g} of max(1, |coordinate|), the rest by up to {scores:.2g}"
 
 
 def name_decode_difference(pairs: Sequence[tuple[Decodable, Decodable]], spec_a: ModelSpec, spec_b: ModelSpec) -> Named:
@@ -82,7 +82,7 @@ def name_decode_difference(pairs: Sequence[tuple[Decodable, Decodable]], spec_a:
     apart = max(_boxes_apart(a, b, spec_a, spec_b) for a, b in pairs)
     return Named(
         "boxes",
-        f"boxes differ by up to {apart:.3g} of their coordinates once they are brought back to the picture",
+        f"boxes differ by up to {apart:.3g} of max(1, |coordinate|) once they are brought back to the picture",
         "compare the heads and the resize of the two manifests",
     )
 

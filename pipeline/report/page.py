@@ -39,6 +39,8 @@ _TABLED = (
 _CLASS_PREFIXES = ("AP/", "IoU/", "PQ/")
 _RESAMPLES = 1000
 _WORST = 6
+# A page of figures that are read one by one.
+_MOST_CURVED = 4
 _PICTURE_PX = 480
 
 
@@ -116,7 +118,8 @@ def report_page(
         titles=["", *_columns(every)],
         rows=[_row(subject, _columns(every)) for subject in every],
         figures=[{"name": f.name, "title": f.title, "alt": f.alt, "svg": f.inline()} for f in figures],
-        deltas=deltas,
+        whole=[delta for delta in deltas if "/" not in delta.metric],
+        classes=[delta for delta in deltas if "/" in delta.metric],
         delta_note=note,
         worst=worst,
         pictures=[_shown_picture(p) for p in _pictures(worst, rerun)],
@@ -185,7 +188,7 @@ def _figures(subjects: Sequence[Subject]) -> Iterator[plots.Plot]:
     latencies = {subject.label: stages for subject in subjects if (stages := _stages(subject))}
     if latencies:
         yield plots.drawn(plots.latency_stages, latencies)
-    for number, subject in enumerate(subjects):
+    for number, subject in enumerate(subjects[:_MOST_CURVED]):
         found = curves(subject.per_image) if subject.per_image else None
         if found and found.precision_recall:
             yield plots.drawn(

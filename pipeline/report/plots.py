@@ -142,16 +142,18 @@ def precision_recall(label: str, curves: Sequence["PrCurve"], name: str) -> Plot
     recalls = np.linspace(0, 1, 101)
     tables = [_envelope(curve, recalls) for curve in curves]
     figure, axes = _figure(3.4)
-    order = np.argsort([table.mean() for table in tables])
-    chosen = [int(n) for n in order] if len(order) <= _MOST_CURVES else [int(n) for n in order[:_MOST_CURVES]]
+    order = np.argsort([table.mean() for table in tables], kind="stable")
+    # From the weakest to the strongest in even steps: the weakest alone would mostly be those that are never found.
+    places = np.unique(np.linspace(0, len(order) - 1, min(len(order), _MOST_CURVES)).round().astype(int))
+    chosen = [int(n) for n in order[places]]
     for number, color in zip(chosen, cycle(COLORS), strict=False):
         axes.plot(recalls, tables[number], color=color, lw=1, label=_short(curves[number].label, 22))
     axes.plot(recalls, np.mean(tables, axis=0), color=_INK, lw=2.2, label=f"mean of {len(curves)}")
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.005), ylim=(0, 1.02))
     _legend(axes)
-    worst = ", ".join(f"{curves[n].label} {tables[n].mean():.3f}" for n in chosen[:5])
-    alt = f"Precision over recall at IoU 0.5; area under the mean curve {float(np.mean(tables)):.3f}; lowest classes: {worst}."
-    few = f", the {_MOST_CURVES} weakest classes" if len(order) > _MOST_CURVES else ""
+    weakest = ", ".join(f"{curves[n].label} {tables[n].mean():.3f}" for n in order[:5])
+    alt = f"Precision over recall at IoU 0.5; area under the mean curve {float(np.mean(tables)):.3f}; lowest classes: {weakest}."
+    few = f", {_MOST_CURVES} of {len(order)} classes from weak to strong" if len(order) > _MOST_CURVES else ""
     return Plot(name, f"Precision and recall of {label}{few}", alt, figure)
 
 
@@ -276,9 +278,11 @@ def _subplots(count: int) -> tuple["Figure", list["Axes"]]:
 
 
 def _legend(axes: "Axes") -> None:
-    axes.legend(
-        loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2 if len(axes.get_legend_handles_labels()[1]) > 2 else 1
-    )
+    """Below the figure, once for all panels."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure = axes.figure
+    if labels and not figure.legends:
+        figure.legend(handles, labels, loc="outside lower center", ncols=2 if len(labels) > 2 else 1)
 
 
 def _envelope(curve: "PrCurve", recalls: Any) -> Any:
