@@ -11,7 +11,7 @@ from tests.tiny_prompted import QUALITY, bright_boxes, bright_in_box_bundle
 from edgewright.runtime.bundle import Bundle
 from edgewright.runtime.errors import UsageError
 from edgewright.runtime.predictor import open_predictor
-from edgewright.runtime.prompter import Prompter, PromptedPredictor, open_prompter
+from edgewright.runtime.prompter import PromptedPredictor, Prompter, open_prompter
 from edgewright.runtime.results import Detections
 from edgewright.runtime.spec import PostprocessSpec
 
