@@ -30,7 +30,7 @@ from edgewright.runtime.bundle import Bundle, first_problem
 from edgewright.runtime.errors import UsageError
 from edgewright.runtime.predictor import Predictor, open_predictor
 from edgewright.runtime.prompter import PromptedPredictor
-from edgewright.runtime.results import Detections, Image
+from edgewright.runtime.results import Boxes, Detections, Image
 from edgewright.runtime.spec import ModelSpec, PostprocessSpec, Task
 
 if TYPE_CHECKING:
@@ -41,11 +41,15 @@ _MAP_TASKS = {"semantic": "class maps", "panoptic": "panoptic maps"}
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What a network found on an image of the data set; masks are kept as run lengths, `detections` has none."""
+    """What a network found on an image of the data set; masks are kept as run lengths, `detections` has none.
+
+    `proposals` (N, 4) are the regions that it was fed, where it takes any from outside.
+    """
 
     image_id: int
     detections: Detections
     masks: Sequence["RunLengths"] | None = None
+    proposals: Boxes | None = None
 
 
 def evaluate(
@@ -153,7 +157,8 @@ def _score_detections(
             _write_results(file, coco_results(found, category_ids))
     results, limit = list(coco_results(found, category_ids)), predictor.postprocess.max_detections
     scores = _box_scores(boxes, results, limit)
-    per_image = matched(boxes.coco_ground_truth(), masks, results, max_detections=limit)
+    truth, regions = boxes.coco_ground_truth(), _regions(found)
+    per_image = matched(truth, masks, results, max_detections=limit, proposals=regions)
     coco = (*scores.measurements, *_mask_measurements(masks, results, limit))
     notes = (*boxes.notes, *_unscored(bundle.spec, category_ids, masks), *scores.notes)
     return Scored((*coco, *further(per_image, coco)), notes, per_image), predictor.settings
@@ -200,6 +205,17 @@ def coco_results(found: Sequence[Found], category_ids: Sequence[int | None]) -> 
             yield result if image.masks is None else {**result, "segmentation": image.masks[number]}
 
 
+def _regions(found: Sequence[Found]) -> list[dict[str, Any]] | None:
+    """The proposals as records, the best of an image with the highest score; None where the network takes none."""
+    if any(image.proposals is None for image in found):
+        return None
+    return [
+        {"image_id": image.image_id, "bbox": [x1, y1, x2 - x1, y2 - y1], "score": -float(place)}
+        for image in found
+        for place, (x1, y1, x2, y2) in enumerate([] if image.proposals is None else image.proposals.tolist())
+    ]
+
+
 def _boxes(dataset: Dataset) -> BoxDataset:
     if not isinstance(dataset, BoxDataset):
         raise UsageError(f"data '{dataset.uri}' has no boxes to compare with; give coco:IMAGES_DIR:ANNOTATIONS.json")
@@ -207,12 +223,16 @@ def _boxes(dataset: Dataset) -> BoxDataset:
 
 
 def _predict(predictor: Predictor, dataset: Dataset) -> Iterator[Found]:
+    wanted = predictor.spec.proposals
     for sample in progress(dataset, total=len(dataset), description="evaluate"):
         image = sample.image()
-        result = predictor(image, names_of(sample))
+        regions = predictor.propose(image, names_of(sample))
+        feeds, placement = predictor.prepare(image, regions)
+        result = predictor.finish(predictor.infer(feeds), placement)
         if not isinstance(result, Detections):
             raise UsageError(f"{predictor.spec.name} gives a {type(result).__name__}, boxes need Detections")
-        yield Found(sample.image_id, replace(result, masks=None), _run_lengths(result, image))
+        fed = None if regions is None or wanted is None else regions[: wanted.count]
+        yield Found(sample.image_id, replace(result, masks=None), _run_lengths(result, image), fed)
 
 
 def _run_lengths(result: Detections, image: Image) -> "Sequence[RunLengths] | None":

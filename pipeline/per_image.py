@@ -18,6 +18,7 @@ from edgewright.pipeline.metrics.matched_scores import MatchedScores
 from edgewright.pipeline.metrics.matches import Matches, match_boxes, match_masks
 from edgewright.pipeline.metrics.panoptic import SegmentCounts
 from edgewright.pipeline.metrics.prompted import PromptedOverlaps
+from edgewright.pipeline.metrics.proposals import RegionCounts, count_regions
 from edgewright.pipeline.metrics.ranked import Ranked, coco_ranked, voc_ranked
 from edgewright.pipeline.metrics.semantic import PixelCounts
 from edgewright.pipeline.report.schema import PerImageFile, Report, load_report, merge
@@ -30,9 +31,15 @@ log = logging.getLogger(__name__)
 
 _FORMAT = 1
 PARTS: Mapping[str, type[Any]] = {
-    "voc": Ranked, "confusion": ObjectConfusion, "pixels": PixelCounts, "boundaries": BoundaryCounts, "segments": SegmentCounts,
+    "voc": Ranked,
+    "confusion": ObjectConfusion,
+    "any_class": RegionCounts,
+    "proposals": RegionCounts,
+    "pixels": PixelCounts,
+    "boundaries": BoundaryCounts,
+    "segments": SegmentCounts,
     "prompted": PromptedOverlaps,
-}  # fmt: skip
+}
 
 
 class Part(Protocol):
@@ -51,13 +58,14 @@ class PerImage:
     """What was found image by image, all of the same images; None is what the task does not have.
 
     `matches` are by what is put before the names of their measurements: "" of boxes, "mask-" of masks, "boundary-" of their
-    boundaries. `slices` are ids of
-    images by name.
+    boundaries. `any_class` is what all boxes find whatever their class, `slices` are ids of images by name.
     """
 
     matches: Mapping[str, Matches] = field(default_factory=dict)
     voc: Ranked | None = None
     confusion: ObjectConfusion | None = None
+    any_class: RegionCounts | None = None
+    proposals: RegionCounts | None = None
     pixels: PixelCounts | None = None
     boundaries: BoundaryCounts | None = None
     segments: SegmentCounts | None = None
@@ -97,7 +105,7 @@ class PerImage:
             yield _Matched(matches, prefix)
         if "" in self.matches:
             yield coco_ranked(self.matches[""])
-        yield from (part for part in (self.voc, self.pixels, self.boundaries, self.segments, self.prompted) if part is not None)
+        yield from (part for name, part in self.parts().items() if name != "confusion")
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,18 +162,28 @@ class _Together:
 
 
 def matched(
-    truth: dict[str, Any], masks: dict[str, Any] | None, results: Sequence[Any], *, max_detections: int
+    truth: dict[str, Any],
+    masks: dict[str, Any] | None,
+    results: Sequence[Any],
+    *,
+    max_detections: int,
+    proposals: Sequence[Any] | None = None,
 ) -> PerImage:
-    """COCO results matched to the labels by boxes and, where the labels with masks are given, by masks and their
-    boundaries too."""
-    boxes = match_boxes(truth, results, max_detections=max_detections)
-    voc, ranked = voc_ranked(truth, results), coco_ranked(boxes)
-    confusion = object_confusion(truth, results, best_thresholds(ranked))
-    if masks is None:
-        return PerImage({"": boxes}, voc, confusion)
-    by_masks = match_masks(masks, results, max_detections=max_detections)
-    by_boundaries = match_boundaries(masks, results, max_detections=max_detections)
-    return PerImage({"": boxes, "mask-": by_masks, "boundary-": by_boundaries}, voc, confusion)
+    """COCO results matched to the labels by boxes, by COCO's rules and by VOC's, with and without their classes.
+
+    By masks and their boundaries too, where the labels with masks are given; and the `proposals` that the network was fed.
+    """
+    matches = {"": match_boxes(truth, results, max_detections=max_detections)}
+    if masks is not None:
+        matches["mask-"] = match_masks(masks, results, max_detections=max_detections)
+        matches["boundary-"] = match_boundaries(masks, results, max_detections=max_detections)
+    return PerImage(
+        matches,
+        voc=voc_ranked(truth, results),
+        confusion=object_confusion(truth, results, best_thresholds(coco_ranked(matches[""]))),
+        any_class=count_regions(truth, results, prefix="any-", most=max_detections),
+        proposals=None if proposals is None else count_regions(truth, proposals, prefix="proposal-"),
+    )
 
 
 def read_side(paths: Sequence[str | Path]) -> tuple[Report, PerImage | None]:

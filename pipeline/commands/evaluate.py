@@ -124,7 +124,8 @@ def _tables(report: "Report") -> "tuple[Table, Table]":
     by_class = [m for m in report.measurements if "/" in m.name and m.name.split("/")[0] not in _LEFT_TO_THE_REPORT]
     summary = [m for m in report.measurements if "/" not in m.name]
     images = report.data.images if report.data is not None else 0
-    classes = _table("class", [(*reversed(m.name.split("/", 1)), m.value) for m in by_class])
+    parted = ((*m.name.partition("/"), m.value) for m in by_class)
+    classes = _table("class", [(label, metric, value) for metric, _, label, value in parted])
     return classes, _table(
         f"{report.bundle.name} on {images} images", [(*_row_and_column(m), m.value) for m in summary]
     )

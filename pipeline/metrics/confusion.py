@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from edgewright.pipeline.metrics.image_sums import Floats, ImageSums, Ints, sums_of
+from edgewright.pipeline.metrics.image_sums import Floats, ImageSums, Ints, tallied
 from edgewright.pipeline.metrics.matches import box_overlap, boxes_of, common_runs, grouped
 from edgewright.pipeline.metrics.ranked import Ranked
 from edgewright.pipeline.metrics.voc import best_f1
@@ -68,7 +68,9 @@ def object_confusion(truth: dict[str, Any], results: Sequence[Any], thresholds: 
         [true_class[counts] * width + column[counts], classes * width + found_class[alone & (row >= 0)]]
     )
     where = np.concatenate([true_image[counts], found_image[alone & (row >= 0)]])
-    return ObjectConfusion((*groups.categories, BACKGROUND), thresholds, _summed(groups.image_ids, where, cells, width))
+    return ObjectConfusion(
+        (*groups.categories, BACKGROUND), thresholds, tallied(groups.image_ids, where, cells, (width, width))
+    )
 
 
 def _greedy(overlap: Floats) -> Iterator[tuple[int, int]]:
@@ -81,15 +83,3 @@ def _greedy(overlap: Floats) -> Iterator[tuple[int, int]]:
             used_rows.add(i)
             used_columns.add(j)
             yield i, j
-
-
-def _summed(image_ids: Ints, image: Ints, cell: Ints, width: int) -> ImageSums:
-    both, amount = np.unique(image * width * width + cell, return_counts=True)
-    empty = sums_of([], [], (width, width))
-    return replace(
-        empty,
-        image_ids=image_ids,
-        image=(both // (width * width)).astype(np.int32),
-        cell=(both % (width * width)).astype(np.int32),
-        amount=amount.astype(np.float64),
-    )

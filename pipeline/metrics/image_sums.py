@@ -64,6 +64,19 @@ def sums_of(image_ids: Collection[int], tables: Collection[npt.NDArray[Any]], sh
     )
 
 
+def tallied(image_ids: Ints, image: Ints, cell: Ints, shape: tuple[int, ...]) -> ImageSums:
+    """How often every `cell` (n,), an index into a flat table of `shape`, occurs in every `image` (n,), an index."""
+    size = int(np.prod(shape))
+    both, amount = np.unique(image.astype(np.int64) * size + cell, return_counts=True)
+    return ImageSums(
+        image_ids=image_ids,
+        shape=shape,
+        image=(both // size).astype(np.int32),
+        cell=(both % size).astype(np.int32),
+        amount=amount.astype(np.float64),
+    )
+
+
 class SummedScores:
     """Measurements of what is summed over images: confusion matrices (IoU, Dice, accuracy), hits and misses (PQ)."""
 
