@@ -62,6 +62,8 @@ def _differences_in_turn(a: Report, b: Report | None) -> Iterator[tuple[str, str
         return
     if b is not None and a.against.baseline.digest != b.bundle.digest:
         yield "against.baseline.digest", a.against.baseline.digest[:12], b.bundle.digest[:12]
+    if b is not None and a.against.baseline.precision != b.bundle.precision:
+        yield "against.baseline.precision", a.against.baseline.precision, b.bundle.precision
     if b is None and a.against.baseline.task != a.bundle.task:
         yield "bundle.task", a.bundle.task, a.against.baseline.task
     own = {key: value for key, value in a.settings.get("benchmark", {}).items() if key in a.against.settings}

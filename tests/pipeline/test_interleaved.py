@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.tiny import blob_image, tiny_bundle
+from tests.tiny_prompted import bright_in_box_bundle
 
 from edgewright.pipeline import interleaved
 from edgewright.pipeline.benchmark import benchmark
@@ -84,6 +85,14 @@ def test_another_baseline_than_the_one_measured_in_turn_is_refused_by_field(repo
         gate(report, other, Policy(allowed_ratio={"latency.end_to_end.p50": 1.1}))
 
 
+def test_another_precision_than_the_one_measured_in_turn_is_refused_by_field(report: Report) -> None:
+    other = report.model_copy(
+        update={"bundle": report.bundle.model_copy(update={"precision": "int8"}), "against": None}
+    )
+    with pytest.raises(DataError, match=r"against\.baseline\.precision is fp32 in the candidate and int8 in the base"):
+        gate(report, other, Policy(allowed_ratio={"latency.end_to_end.p50": 1.1}))
+
+
 def test_a_baseline_that_was_run_otherwise_is_refused_by_field(report: Report) -> None:
     assert report.against is not None
     against = report.against.model_copy(update={"settings": {**report.against.settings, "threads": 7}})
@@ -125,6 +134,17 @@ def test_a_process_that_fails_says_why(bundle: Bundle, tmp_path: Path) -> None:
     gone = Side(replace(bundle, path=tmp_path / "none"), "ort", "fp32")
     with pytest.raises(BackendError, match=r"a process of the benchmark failed: .*there is no bundle at"):
         measure_interleaved(gone, gone, [blob_image()], Effort(1, 0, 1, 1), tell=lambda phase, done: None)
+
+
+def test_networks_of_several_graphs_are_measured_in_turn_by_their_own_stages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interleaved, "LAUNCHES", 2)
+    side = Side(bright_in_box_bundle(tmp_path / "prompted"), "ort", "fp32")
+    found = measure_interleaved(side, side, [blob_image()], Effort(1, 0, 1, 1), tell=lambda phase, done: None)
+    stages = {ratio.name.split(".")[1] for ratio in found.against.ratios}
+    assert stages == {"prepare", "encode", "decode", "finish", "end_to_end"}
+    assert all(run.infer is None and run.encode is not None for run in found.runs)
 
 
 def test_a_scenario_is_not_run_in_turn(bundle: Bundle) -> None:
