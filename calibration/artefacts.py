@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import onnx
 
 from edgewright.calibration.half import to_half
@@ -14,10 +15,15 @@ from edgewright.calibration.observe import Observation
 from edgewright.calibration.opsets import to_opset
 from edgewright.calibration.plan import Plan, quantized
 from edgewright.runtime.atomic import atomic_folder
-from edgewright.runtime.bundle import Bundle, BundleFile, Precision, describe_file, load_bundle, seal
+from edgewright.runtime.backends import BackendOptions, open_backend
+from edgewright.runtime.bundle import Bundle, BundleFile, Golden, Precision, Tolerance, describe_file, load_bundle, seal
+from edgewright.runtime.errors import CalibrationError
+from edgewright.runtime.predictor import Predictor
 
 # The Q/DQ dialects of TensorRT: 8.5 to 10.11 reads float32 scales at opset 17, 10.12 and later takes the types as they are.
 WEAK_OPSET, STRONG_OPSET = 17, 19
+# A value on the border of two integers may fall to either on another processor, and takes its neighbours along.
+_ROUGH = Tolerance(absolute=0.1, relative=0.1)
 Role = Literal["model", "weights", "calibration"]
 
 
@@ -41,7 +47,10 @@ def with_files(
     calibration_sha256: str | None = None,
     replace: bool = False,
 ) -> Bundle:
-    """The bundle in folder `output` that holds what `bundle` does and `files` besides; of the same name, the new one stays."""
+    """The bundle in folder `output` that holds what `bundle` does and `files` besides; of the same name, the new one stays.
+
+    Models that ONNX Runtime or OpenVINO run here get golden tensors of their own.
+    """
     names = {file.name for file in files}
     with atomic_folder(output, replace=replace) as folder:
         for entry in bundle.files:
@@ -50,11 +59,14 @@ def with_files(
         for file in files:
             _place(file.path, folder / file.name)
         kept = tuple(entry for entry in bundle.files if entry.name not in names)
-        added = tuple(_entry(folder, file) for file in files)
+        goldens = tuple(_golden(bundle, folder, file) for file in files if _runs_here(bundle, file))
+        tensors = tuple(describe_file(folder, golden.tensors, "golden") for golden in goldens)
+        added = (*(_entry(folder, file) for file in files), *tensors)
         provenance = bundle.manifest.provenance
         if calibration_sha256 is not None:
             provenance = provenance.model_copy(update={"calibration_sha256": calibration_sha256})
-        manifest = bundle.manifest.model_copy(update={"files": (*kept, *added), "provenance": provenance, "digest": ""})
+        changes = {"files": (*kept, *added), "provenance": provenance, "lower_goldens": goldens or None, "digest": ""}
+        manifest = bundle.manifest.model_copy(update=changes)
         seal(folder, manifest)
     return load_bundle(output)
 
@@ -79,6 +91,27 @@ def half_model(network: Network, largest: dict[str, float], *, strong: bool = Fa
     """The float16 network; with `strong`, at the opset that TensorRT 10.12 and later are given."""
     source = prepared(to_opset(network.model, STRONG_OPSET)) if strong else network
     return to_half(source, largest).model
+
+
+def _runs_here(bundle: Bundle, file: NewFile) -> bool:
+    return file.role == "model" and file.target in ("ort", "ov") and bundle.manifest.golden is not None
+
+
+def _golden(bundle: Bundle, folder: Path, file: NewFile) -> Golden:
+    """The outputs of a new model for the bundle's golden input, which are not those of the float model."""
+    first = bundle.manifest.golden
+    if first is None or file.precision is None:
+        raise CalibrationError(f"{bundle.path} has no golden tensors; export the bundle again")
+    with np.load(bundle.file(first.tensors), allow_pickle=False) as archive:
+        inputs = {name.removeprefix("input:"): archive[name] for name in archive.files if name.startswith("input:")}
+    engine = open_backend(file.target, folder / file.name, BackendOptions(precision=file.precision))
+    # Through a predictor, which cuts images into tiles where the network wants them.
+    with Predictor(bundle.spec, engine, bundle.spec.postprocess) as predictor:
+        outputs = {f"output:{name}": value.copy() for name, value in predictor.infer(inputs).items()}
+    name = f"golden/{file.target}_{file.precision}.npz"
+    stored = {**{f"input:{key}": value for key, value in inputs.items()}, **outputs}
+    np.savez_compressed(folder / name, allow_pickle=False, **stored)
+    return Golden(image=first.image, tensors=name, backend=file.target, precision=file.precision, tolerance=_ROUGH)
 
 
 def _place(source: Path, target: Path) -> None:

@@ -1,8 +1,11 @@
 """Post-training quantization by NNCF, for OpenVINO: its own quantizers and bias correction, within this project's rules."""
 
+import contextlib
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import onnx
 
@@ -38,23 +41,29 @@ def quantize_by_nncf(
     onnx.save(network.model, str(source))
     model = openvino.Core().read_model(str(source))
     ignored = nncf.IgnoredScope(names=_ignored(plan, network, model), validate=False)
-    presets = {"mixed": nncf.QuantizationPreset.MIXED, "performance": nncf.QuantizationPreset.PERFORMANCE}
     try:
-        result = nncf.quantize(
-            model,
-            nncf.Dataset(list(feeds), lambda feed: feed()),
-            preset=presets[plan.preset],
-            target_device=nncf.TargetDevice.CPU,
-            subset_size=len(feeds),
-            fast_bias_correction=True,
-            ignored_scope=ignored,
-        )
+        # Its progress bars go to stdout, where a result is expected.
+        with contextlib.redirect_stdout(sys.stderr):
+            result = _quantize(nncf, model, feeds, plan, ignored)
     except Exception as err:  # nncf raises exceptions of many kinds without a common base
         reason = (str(err).strip().splitlines() or [type(err).__name__])[0][:200]
         raise CalibrationError(f"NNCF cannot quantize this network ({reason}); use the plan method 'qdq'") from err
     finally:
         source.unlink(missing_ok=True)
     openvino.save_model(result, str(output), compress_to_fp16=False)
+
+
+def _quantize(nncf: Any, model: Any, feeds: Sequence[Callable[[], Feeds]], plan: Plan, ignored: Any) -> Any:
+    presets = {"mixed": nncf.QuantizationPreset.MIXED, "performance": nncf.QuantizationPreset.PERFORMANCE}
+    return nncf.quantize(
+        model,
+        nncf.Dataset(list(feeds), lambda feed: feed()),
+        preset=presets[plan.preset],
+        target_device=nncf.TargetDevice.CPU,
+        subset_size=len(feeds),
+        fast_bias_correction=True,
+        ignored_scope=ignored,
+    )
 
 
 def _ignored(plan: Plan, network: Network, model: object) -> list[str]:

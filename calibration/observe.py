@@ -80,6 +80,20 @@ def observe(
     return Observation(state.histograms, state.images, _curve(state.points))
 
 
+def largest_magnitudes(model: onnx.ModelProto, feeds: Sequence[Callable[[], Feeds]]) -> dict[str, float]:
+    """The largest magnitude of every float tensor over the inputs, for the guard against overflow in half precision."""
+    produced = [name for node in model.graph.node for name in node.output if name]
+    floats = {v.name for v in model.graph.value_info if v.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
+    floats |= {value.name for value in model.graph.output}
+    tensors = [name for name in produced if name in floats]
+    session = _session(model, tensors)
+    found = dict.fromkeys(tensors, 0.0)
+    for feed in feeds:
+        for name, value in zip(tensors, session.run(tensors, feed()), strict=True):
+            found[name] = max(found[name], float(np.abs(value).max(initial=0.0)))
+    return found
+
+
 def with_outputs(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelProto:
     """The model with `tensors` as its only outputs, and without the nodes that none of them needs."""
     copy = onnx.ModelProto()

@@ -10,16 +10,20 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
+import onnx
 
 from edgewright.export.trial_regions import window_regions
+from edgewright.export.unsigned import is_quantized, with_unsigned_activations
 from edgewright.runtime.atomic import atomic_folder
 from edgewright.runtime.backends import BackendOptions, Tensors, open_backend
 from edgewright.runtime.bundle import (
     Bundle,
+    BundleFile,
     Complexity,
     Golden,
     Manifest,
     Parity,
+    Precision,
     Provenance,
     describe_file,
     load_bundle,
@@ -69,8 +73,9 @@ def write_bundle(
     graphs: Mapping[str, bytes] | None = None,
     feeds: Tensors | None = None,
 ) -> Bundle:
-    """Write the bundle of an FP32 ONNX `model` to the folder `path` and load it again.
+    """Write the bundle of an ONNX `model` to the folder `path` and load it again.
 
+    A quantized one becomes the int8 model of ONNX Runtime, beside a copy that OpenVINO computes correctly. Else it is fp32.
     `graphs` are the further models of `spec.graphs`, in NAME.onnx each, and `feeds` gives what they take that no graph
     gives, by "input:NAME". Everything runs once in ONNX Runtime on `image` (default: a rendered conveyor scene); what comes
     out becomes the golden tensors. ExportError when it cannot be what the head says: NaN, scores outside [0, 1], no such
@@ -82,31 +87,46 @@ def write_bundle(
         (folder / name).write_bytes(model)
         for graph, content in (graphs or {}).items():
             (folder / f"{graph}.onnx").write_bytes(content)
-        tensors = reference_run(folder / name, spec, picture)
+        models, precision = _model_files(folder, name, onnx.load_from_string(model))
+        tensors = reference_run(folder / name, spec, picture, precision=precision)
         for further in spec.graphs or ():
             tensors |= _further_run(folder, further, spec, {**tensors, **(feeds or {})})
         _write_golden(folder, picture, tensors)
         manifest = Manifest(
             spec=spec,
             files=(
-                describe_file(folder, name, "model", precision="fp32"),
+                *models,
                 *(describe_file(folder, f"{g}.onnx", "model", precision="fp32", graph=g) for g in graphs or {}),
                 describe_file(folder, _GOLDEN_IMAGE, "golden"),
                 describe_file(folder, _GOLDEN_TENSORS, "golden"),
             ),
             provenance=_provenance(origin),
             complexity=complexity,
-            golden=Golden(image=_GOLDEN_IMAGE, tensors=_GOLDEN_TENSORS, backend="ort"),
+            golden=Golden(image=_GOLDEN_IMAGE, tensors=_GOLDEN_TENSORS, backend="ort", precision=precision),
             parity=parity,
         )
         seal(folder, manifest)
     return load_bundle(path)
 
 
-def reference_run(model: Path, spec: ModelSpec, image: Image) -> dict[str, npt.NDArray[Any]]:
+def _model_files(folder: Path, name: str, model: onnx.ModelProto) -> tuple[tuple[BundleFile, ...], Precision]:
+    """The entries of the model in file `name`, and its precision; what a quantized one needs besides is written."""
+    if not is_quantized(model):
+        return (describe_file(folder, name, "model", precision="fp32"),), "fp32"
+    (folder / "openvino").mkdir()
+    unsigned = f"openvino/{name}"
+    (folder / unsigned).write_bytes(with_unsigned_activations(model).SerializeToString())
+    targets = ((name, "ort"), (unsigned, "ov"))
+    return tuple(describe_file(folder, n, "model", precision="int8", target=t) for n, t in targets), "int8"
+
+
+def reference_run(
+    model: Path, spec: ModelSpec, image: Image, *, precision: Precision = "fp32"
+) -> dict[str, npt.NDArray[Any]]:
     """The input tensor and the outputs of one image in ONNX Runtime, as "input:NAME" and "output:NAME"."""
     try:
-        with Predictor(spec, open_backend("ort", model, BackendOptions()), spec.postprocess) as predictor:
+        engine = open_backend("ort", model, BackendOptions(precision=precision))
+        with Predictor(spec, engine, spec.postprocess) as predictor:
             regions = None if spec.proposals is None else window_regions(image, spec.proposals.count)
             feeds, placement = predictor.prepare(image, regions)
             outputs = predictor.infer(feeds)

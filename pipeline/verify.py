@@ -39,9 +39,7 @@ def verify(
     Digests were checked when the bundle was loaded. The engine gets the stored input, so that a difference names its cause:
     `input:` is pre-processing on this machine, `output:` is the engine.
     """
-    golden = bundle.manifest.golden
-    if golden is None:
-        raise BundleError(f"{bundle.path} has no golden tensors, so it cannot be verified; export the bundle again")
+    golden = bundle.golden(backend=backend, precision=precision)
     stored = _stored_tensors(bundle, golden)
     # The regions are stored as well: the method that finds them may not be there, and is not what is verified.
     propose = None if bundle.spec.proposals is None else "windows"

@@ -64,11 +64,13 @@ class Tolerance(Strict):
 
 
 class Golden(Strict):
-    """One image, the input tensor made of it and the outputs of the reference run (`tensors`: an .npz file)."""
+    """One image, the input tensor made of it and the outputs of the reference run (`tensors`: an .npz file) by `backend` in
+    `precision`."""
 
     image: str
     tensors: str
     backend: str
+    precision: Precision = "fp32"
     tolerance: Tolerance = Tolerance()
 
 
@@ -98,7 +100,8 @@ class Parity(Strict):
 
 
 class Manifest(Strict):
-    """The typed content of manifest.json; `digest` covers everything else in it, and so every file."""
+    """The typed content of manifest.json; `digest` covers everything else in it, and so every file. `lower_goldens` are those
+    of models in lower precision, which give other numbers."""
 
     format: int = FORMAT
     spec: ModelSpec
@@ -106,6 +109,7 @@ class Manifest(Strict):
     provenance: Provenance
     complexity: Complexity | None = None
     golden: Golden | None = None
+    lower_goldens: tuple[Golden, ...] | None = None
     parity: Parity | None = None
     digest: str = ""
 
@@ -135,6 +139,20 @@ class Bundle:
         if name not in {entry.name for entry in self.files}:
             raise BundleError(f"{self.path}: the manifest lists no file '{name}'; export the bundle again")
         return self.path / name
+
+    def golden(self, *, backend: str, precision: str) -> Golden:
+        """The golden tensors that a backend in a precision is compared with: one for fp32, of lower ones each its own."""
+        first, lower = self.manifest.golden, self.manifest.lower_goldens or ()
+        if first is not None and first.precision == precision:
+            return first
+        own = [golden for golden in lower if golden.precision == precision and golden.backend == backend]
+        if not own:
+            which = "" if first is None else f" for {precision} on backend '{backend}'"
+            raise BundleError(
+                f"{self.path} has no golden tensors{which}, so that cannot be verified; export the bundle again, or quantize it "
+                "for that backend"
+            )
+        return own[0]
 
     def model_file(self, *, backend: str, precision: str, graph: str = "main") -> BundleFile:
         """The model file for a backend and precision: one made for that backend before a portable one."""

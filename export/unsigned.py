@@ -1,7 +1,7 @@
 """Quantized graphs as OpenVINO computes them correctly: unsigned activations.
 
 OpenVINO's CPU plugin miscomputes signed int8 activations around Concat, by tens of percent and without a word (seen in
-2024.6 to 2026.4; `tests/calibration/test_openvino_signed.py` tells when that ends). The same numbers as uint8 with zero point
+2024.6 to 2026.4; `tests/export/test_unsigned.py` tells when that ends). The same numbers as uint8 with zero point
 128 come out right.
 """
 
@@ -9,9 +9,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from edgewright.runtime.errors import CalibrationError
-
-_PAIR = ("QuantizeLinear", "DequantizeLinear")
+from edgewright.runtime.errors import ExportError
 
 
 def with_unsigned_activations(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -31,6 +29,11 @@ def with_unsigned_activations(model: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
+def is_quantized(model: onnx.ModelProto) -> bool:
+    """Whether the graph holds quantizers."""
+    return any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph.node)
+
+
 def is_signed(model: onnx.ModelProto) -> bool:
     """Whether any activation is quantized to int8."""
     types = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
@@ -46,7 +49,7 @@ def _shift(graph: onnx.GraphProto, node: onnx.NodeProto, constants: dict[str, on
         return  # without a zero point the type is uint8
     name = node.input[2]
     if name not in constants:
-        raise CalibrationError(f"node '{node.name}' computes its zero point; fold the constants of the graph first")
+        raise ExportError(f"node '{node.name}' computes its zero point; fold the constants of the graph first")
     zero = numpy_helper.to_array(constants[name])
     if zero.dtype != np.int8:
         return
