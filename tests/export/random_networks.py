@@ -75,11 +75,15 @@ def _spread(network: Any, layer: Any, batch: Any, mean: float, std: float) -> No
     hook = layer.register_forward_hook(lambda part, given, result: seen.append(result.flatten()))
     _run(network, batch)
     hook.remove()
+    if not seen:  # only training needs it
+        return
     values = torch.cat(seen)
     factor = std / values.std()
     layer.weight.mul_(factor)
-    bias = torch.zeros(layer.weight.shape[0]) if layer.bias is None else layer.bias
-    layer.bias = torch.nn.Parameter((bias - values.mean()) * factor + mean)
+    if layer.bias is None:
+        layer.bias = torch.nn.Parameter(torch.zeros(layer.weight.shape[0]))
+    # In place: layers may share their parameters.
+    layer.bias.copy_((layer.bias - values.mean()) * factor + mean)
 
 
 class TinyBackbone(torch.nn.Module):
