@@ -113,8 +113,8 @@ def _launch(jobs: Sequence[str], number: int, effort: Effort, tell: Tell) -> _Me
     """One set of fresh processes, which warm up one after the other and then run blocks in every order in turn."""
     tell("starting processes", number / LAUNCHES)
     with ExitStack() as stack:
-        workers = [stack.enter_context(_worker(job)) for job in jobs]
-        hellos = tuple(worker.answer() for worker in workers)
+        workers = [stack.enter_context(_worker()) for _ in jobs]
+        hellos = tuple(worker.load(job) for worker, job in zip(workers, jobs, strict=True))
         pilot_ms = max(float(np.median(worker.run(_PILOT_RUNS).sum(axis=1))) for worker in workers)
         runs = max(_LEAST_BLOCK_RUNS, math.ceil(_BLOCK_S * 1e3 / pilot_ms))
         rounds = max(
@@ -135,13 +135,17 @@ def _launch(jobs: Sequence[str], number: int, effort: Effort, tell: Tell) -> _Me
 class _Worker:
     """A process that runs blocks; its workings stand in `block_worker`."""
 
-    def __init__(self, job: str, complaints: IO[str]) -> None:
+    def __init__(self, complaints: IO[str]) -> None:
         self._complaints = complaints
         self._process = subprocess.Popen(
             [sys.executable, "-m", "edgewright.pipeline.block_worker"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._complaints, text=True,
         )  # fmt: skip
+
+    def load(self, job: str) -> Mapping[str, Any]:
+        """What the process says of the network that it loaded and warmed up."""
         self._send(job)
+        return dict(self.answer())
 
     def run(self, runs: int) -> Floats:
         """The durations (runs, stages) of a block in milliseconds."""
@@ -182,10 +186,10 @@ class _Worker:
 
 
 @contextmanager
-def _worker(job: str) -> Iterator[_Worker]:
+def _worker() -> Iterator[_Worker]:
     # Its complaints go to a file: a pipe that nobody reads may fill up and stop it.
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as complaints:
-        worker = _Worker(job, complaints)
+        worker = _Worker(complaints)
         try:
             yield worker
         finally:

@@ -152,6 +152,7 @@ def test_percentiles_are_interpolated_as_the_standard_library_does() -> None:
 
 def test_a_stage_is_given_the_time_that_it_took() -> None:
     run = time_frame(StubPredictor(seconds=0.02).as_predictor, blob_image())
+    assert run.infer is not None
     assert run.infer >= 20_000_000
     assert run.infer > run.prepare + run.finish
 
