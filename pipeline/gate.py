@@ -173,7 +173,7 @@ def _judge(
         elif judgement and difference:
             answer = _resampled(judgement, difference, ours.unit)
         else:
-            answer = _compared(ours, bound, reports, policy)
+            answer = _compared(ours, bound, (candidate, baseline if rule.needs_baseline else None), policy)
         sentence = _sentence(rule, family.limit, bound, ours, theirs, answer)
     return Finding(
         rule=family.section,

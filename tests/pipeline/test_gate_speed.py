@@ -51,6 +51,11 @@ def test_a_disturbed_run_leaves_in_doubt_what_it_may_have_changed(
     )
 
 
+def test_how_the_baseline_was_run_is_of_no_matter_for_an_absolute_limit() -> None:
+    verdict = gate(report({P50: 10}), report({P50: 10}, state=DISTURBED), Policy(budgets={P50: 11}))
+    assert verdict.headline == "PASSED: 1 of 1 limits hold"
+
+
 @pytest.mark.parametrize(
     ("policy", "passed"),
     [
