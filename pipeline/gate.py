@@ -207,7 +207,7 @@ def _resampled(judgement: Judgement, difference: Difference, unit: str) -> _Answ
 def _compared(ours: Measurement, bound: float, reports: tuple[Report, Report | None], policy: Policy) -> _Answer:
     """By the values alone, as far as nothing disturbed them."""
     outcome: Outcome = "pass" if _holds(ours, bound) else "fail"
-    reason = "" if policy.when_disturbed == "ignore" else disturbance_doubt(ours.name, outcome, *reports)
+    reason = "" if policy.when_disturbed == "ignore" else disturbance_doubt(ours, bound, outcome, *reports)
     return _Answer("undecided", doubt=reason, disturbed=True) if reason else _Answer(outcome)
 
 

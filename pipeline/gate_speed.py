@@ -9,6 +9,8 @@ from edgewright.pipeline.statistics import Outcome
 _SLOWED = ("latency.", "throughput", "cold_start", "single_stream.", "multi_stream.", "offline.")
 # A throttled device draws less, one that others work on draws more.
 _MOVED = ("watts", "energy_per_frame")
+# A value that is further than this factor from its bound is so whatever disturbed it.
+_EXPLAINED = 2.0
 
 
 def ratio_limit(section: str, limit: float, found: LatencyRatio) -> float:
@@ -56,19 +58,29 @@ def ratio_evidence(found: LatencyRatio | None) -> dict[str, Any]:
     return {"ratio": found.ratio, "ratio_interval": found.interval, "noise": found.noise}
 
 
-def disturbance_doubt(metric: str, outcome: Outcome, candidate: Report, baseline: Report | None) -> str:
-    """Why the outcome of comparing values is in doubt in view of what disturbed the runs; "" when it is not.
+def disturbance_doubt(
+    ours: Measurement, bound: float, outcome: Outcome, candidate: Report, baseline: Report | None
+) -> str:
+    """Why the outcome of comparing a value with its bound is in doubt in view of what disturbed the runs; "" when it is not.
 
-    What disturbs a device slows it down. So a candidate that holds a limit in spite of it holds it all the more, and one that
-    is too slow even beside a disturbed baseline fails all the more. Power may move either way.
+    What disturbs a device slows it down, by half at most as far as an excuse goes. So a candidate that holds a limit in spite
+    of it holds it all the more, and one that is too slow even beside a disturbed baseline fails all the more. Power may move
+    either way.
     """
-    either_way = metric.startswith(_MOVED)
+    if not ours.name.startswith((*_SLOWED, *_MOVED)) or _far_apart(ours.value, bound):
+        return ""
+    either_way = ours.name.startswith(_MOVED)
     sides = {"candidate": candidate if either_way or outcome == "fail" else None}
     sides["baseline"] = baseline if either_way or outcome == "pass" else None
     for side, report in sides.items():
-        if report is not None and metric.startswith((*_SLOWED, *_MOVED)) and (reasons := may_be_baseline(report)):
+        if report is not None and (reasons := may_be_baseline(report)):
             return f"undecided: the {side}'s run was disturbed ({reasons[0]}), measure again on a calm device"
     return ""
+
+
+def _far_apart(value: float, bound: float) -> bool:
+    low, high = sorted((abs(value), abs(bound)))
+    return low * _EXPLAINED < high
 
 
 def improved(ours: Measurement | None, theirs: Measurement | None) -> bool:

@@ -38,6 +38,9 @@ def in_turn(candidate: float, baseline: float, *, spread: float = 0.0, noise: fl
         (12, 10, DISTURBED, {}, "undecided"),
         (10, 10, {}, DISTURBED, "undecided"),
         (12, 10, {}, DISTURBED, "fail"),
+        # No disturbance explains more than a factor of two.
+        (23, 10, DISTURBED, {}, "fail"),
+        (5, 10, {}, DISTURBED, "pass"),
     ],
 )
 def test_a_disturbed_run_leaves_in_doubt_what_it_may_have_changed(
