@@ -41,13 +41,7 @@ def build(network: TorchNetwork, request: ExportRequest) -> Wrapped:
     preprocess = PreprocessSpec(size_hw=request.size)
     labels = requested_labels(request, None)
     classes = len(labels.labels)
-    cells_hw, channels, last = _grid(network, preprocess)
-    boxes, rest = divmod(channels - classes, _VALUES)
-    if rest or boxes < 1:
-        raise ExportError(
-            f"{network.source} gives {channels} channels per cell, {classes} labels and B boxes make B * {_VALUES} + {classes}; "
-            "check --labels"
-        )
+    cells_hw, boxes, last = _grid(network, preprocess, classes)
     activation = request.activation or ("softmax" if accepts(network.module) else "none")
     module = GridDecoder(
         network.module,
@@ -72,8 +66,8 @@ def build(network: TorchNetwork, request: ExportRequest) -> Wrapped:
     )
 
 
-def _grid(network: TorchNetwork, preprocess: PreprocessSpec) -> tuple[tuple[int, int], int, bool]:
-    """Rows and columns of cells, values per cell, and whether these come last."""
+def _grid(network: TorchNetwork, preprocess: PreprocessSpec, classes: int) -> tuple[tuple[int, int], int, bool]:
+    """Rows and columns of cells, boxes per cell, and whether the values of a cell come last."""
     shape = list(preprocess.tensor_shape)
     network.module.eval()
     with torch.no_grad():
@@ -88,9 +82,15 @@ def _grid(network: TorchNetwork, preprocess: PreprocessSpec) -> tuple[tuple[int,
             f"{network.source} returns {got} for an input of {shape}; one tensor [1, B * 5 + C, rows, columns] is wanted, or "
             "[1, rows, columns, B * 5 + C]"
         )
-    # There are more values in a cell than cells along a side in any such network that is used; equal ones count as channels first.
-    last = got[3] > got[1]
-    return ((got[1], got[2]), got[3], True) if last else ((got[2], got[3]), got[1], False)
+    height, width = preprocess.size_hw
+    for values_at, rows_at, last in ((1, 2, False), (3, 1, True)):
+        boxes, rest = divmod(got[values_at] - classes, _VALUES)
+        if boxes >= 1 and not rest and got[rows_at] * width == got[rows_at + 1] * height:
+            return (got[rows_at], got[rows_at + 1]), boxes, last
+    raise ExportError(
+        f"{network.source} returns {got} for an input of {shape}; with {classes} labels that is no grid of B * {_VALUES} + {classes} "
+        "values per cell; check --labels and --size"
+    )
 
 
 class GridDecoder(torch.nn.Module):
