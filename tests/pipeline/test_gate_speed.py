@@ -83,7 +83,7 @@ def test_a_disturbance_is_of_no_matter_for_accuracy_and_memory() -> None:
     assert [finding.status for finding in verdict.findings] == ["fail", "fail"]
 
 
-@pytest.mark.parametrize("candidate", [3.0, 8.0])
+@pytest.mark.parametrize("candidate", [4.0, 8.0])
 def test_power_is_in_doubt_whichever_way_it_moved(candidate: float) -> None:
     def drawn(watts: float, **state: Any) -> Report:
         measured = Measurement(name="watts", value=watts, unit="W", higher_is_better=False)
