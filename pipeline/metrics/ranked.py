@@ -97,12 +97,15 @@ class RankedScores:
         self.names = tuple(name for name in every if names is None or name in names)
         self.images = len(ranked.image_ids)
         self._ranked = ranked
-        classes = len(ranked.categories)
-        self._category = ranked.category.astype(np.intp)
-        self._starts = np.searchsorted(ranked.category, np.arange(classes + 1))
-        # Equal scores come together: there is no cut between them.
-        new = (np.diff(ranked.score, append=-np.inf) != 0) | (np.diff(ranked.category, append=classes) != 0)
-        self._cuts = np.flatnonzero(new)
+        classes = np.arange(len(ranked.categories))
+        # Indices in the machine's own width: numpy would convert any other at every use.
+        self._image, hits = ranked.image.astype(np.intp), np.flatnonzero(ranked.true)
+        self._hit_image, self._category = self._image[hits], ranked.category[hits].astype(np.intp)
+        # Only at hits can F1 and precision be best. Of how many detections and hits they are made, down to where.
+        last = hits if ranked.rules == "voc" else _last_of_equals(ranked)[hits]
+        self._down_to, self._hits_down_to = last + 1, np.searchsorted(hits, last, side="right")
+        self._start, self._hit_start = (np.searchsorted(of, classes) for of in (ranked.category, self._category))
+        self._hit_stop = np.searchsorted(self._category, classes, side="right")
 
     def values(self, weights: Ints) -> Floats:
         """The value of every name when image i occurs `weights[i]` times; NaN where there is no object."""
@@ -127,25 +130,26 @@ class RankedScores:
         return len(np.unique(images))
 
     def _of_classes(self, weights: Ints) -> tuple[Mapping[str, Floats], Ints]:
-        ranked, classes = self._ranked, len(self._ranked.categories)
-        weight = weights[ranked.image]
-        objects = np.bincount(ranked.object_category, weights[ranked.object_image], classes).astype(np.int64)
-        hits = weight * ranked.true
-        true, every = self._within_class(hits), self._within_class(weight)
+        ranked, category = self._ranked, self._category
+        objects = np.bincount(ranked.object_category, weights[ranked.object_image], len(ranked.categories)).astype(
+            np.int64
+        )
+        hits, every = weights[self._hit_image], _running(weights[self._image])
+        found, true = every[self._down_to] - every[self._start][category], _running(hits)
+        true = true[self._hits_down_to] - true[self._hit_start][category]
         if ranked.rules == "coco":
-            return self._best(true, every, objects), objects
-        return self._areas(hits, true, every, objects), objects
+            return self._best(true, found, objects), objects
+        return self._areas(hits, true, found, objects), objects
 
     def _best(self, true: Ints, every: Ints, objects: Ints) -> Mapping[str, Floats]:
         """F1 at its best, at the highest score of several, with what belongs to it; zeros where nothing is hit."""
-        true, every, category = true[self._cuts], every[self._cuts], self._category[self._cuts]
-        f1 = 2 * true / np.maximum(every + objects[category], 1)
+        f1 = 2 * true / np.maximum(every + objects[self._category], 1)
         best = np.zeros(len(objects))
-        np.maximum.at(best, category, f1)
+        np.maximum.at(best, self._category, f1)
         # The first of the best: assigned from the last to the first, the first one stays.
-        at = np.flatnonzero((f1 == best[category]) & (true > 0))[::-1]
+        at = np.flatnonzero((f1 == best[self._category]) & (true > 0))[::-1]
         hit, kept = np.zeros(len(objects)), np.zeros(len(objects))
-        hit[category[at]], kept[category[at]] = true[at], every[at]
+        hit[self._category[at]], kept[self._category[at]] = true[at], every[at]
         return {
             "F1": 2 * hit / np.maximum(kept + objects, 1),
             "precision": hit / np.maximum(kept, 1),
@@ -168,16 +172,24 @@ class RankedScores:
         at = np.searchsorted(
             self._category * step + true, np.arange(len(objects)) * step + np.minimum(needed, step - 1)
         )
-        reached = at < self._starts[1:]
+        reached = at < self._hit_stop
         found = np.append(best, 0.0)[np.where(reached, at, len(best))]
         return np.asarray(found.mean(axis=0), np.float64)
 
-    def _within_class(self, amounts: Ints) -> Ints:
-        """Running sums that start anew with every class."""
-        total = np.zeros(len(amounts) + 1, np.int64)
-        np.cumsum(amounts, out=total[1:])
-        within: Ints = total[1:] - total[self._starts[self._category]]
-        return within
+
+def _last_of_equals(ranked: Ranked) -> Ints:
+    """For every detection the index of the last one of its score and class: there is no cut between them."""
+    new = (np.diff(ranked.score, append=-np.inf) != 0) | (np.diff(ranked.category, append=-1) != 0)
+    ends = np.flatnonzero(new)
+    last: Ints = ends[np.searchsorted(ends, np.arange(len(ranked.score)))]
+    return last
+
+
+def _running(amounts: Ints) -> Ints:
+    """The sums of the first 0, 1, 2, ... amounts."""
+    total = np.zeros(len(amounts) + 1, np.int64)
+    np.cumsum(amounts, out=total[1:])
+    return total
 
 
 def voc_ranked(truth: dict[str, Any], results: Any, *, iou_threshold: float = 0.5) -> Ranked:

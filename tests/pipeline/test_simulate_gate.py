@@ -77,10 +77,3 @@ def test_the_page_and_the_figure_show_every_row(script: ModuleType, tmp_path: Pa
     assert text.index("| 0.00 |") < text.index("**at the stated drop**") < text.index("| 0.50 |")
     script.draw(rows, middle, tmp_path / "figure.svg")
     assert "<svg" in (tmp_path / "figure.svg").read_text(encoding="utf-8")
-
-
-def test_made_up_results_are_such_as_matching_gives(script: ModuleType) -> None:
-    matches = script.made_up(images=50, classes=5, objects=400, detections=3000)
-    values = MatchedScores(matches).values(np.random.default_rng(0).multinomial(50, np.full(50, 1 / 50)))
-    assert ((values >= 0) & (values <= 1)).all()
-    assert not (matches.hit & matches.ignored).any()
