@@ -1,4 +1,4 @@
-"""`transformers/ID-or-FOLDER`: detectors and panoptic networks of Hugging Face transformers."""
+"""`transformers/ID-or-FOLDER`: detectors, panoptic and promptable networks of Hugging Face transformers."""
 
 import json
 import logging
@@ -14,6 +14,7 @@ from transformers import AutoConfig, PretrainedConfig
 from transformers.models.auto import modeling_auto
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
+from edgewright.export.families.prompted import PROMPTABLE
 from edgewright.export.labels import load_labels
 from edgewright.export.request import ExportRequest
 from edgewright.export.torch_source import TorchNetwork
@@ -64,7 +65,10 @@ def _config(name: str, request: ExportRequest) -> Any:
                 f"'{name}' is a kind of networks, of which only random ones are at hand: add --weights none, or give a folder or an "
                 f"id on the Hub with its weights"
             )
-        return AutoConfig.for_model(types[name.replace("-", "_")])
+        config = AutoConfig.for_model(types[name.replace("-", "_")])
+        if config.model_type in ("edgetam", "edgetam_video"):
+            config.vision_config = _edgetam_vision()
+        return config
     elif name in CONFIG_MAPPING_NAMES:
         raise UsageError(f"'{name}' is a kind of networks that export does not know; {_supported()}")
     try:
@@ -82,9 +86,16 @@ def _config(name: str, request: ExportRequest) -> Any:
         ) from err
 
 
+def _edgetam_vision() -> PretrainedConfig:
+    """The published image encoder of EdgeTAM; transformers' own defaults are a ResNet and SAM 2's."""
+    arguments = {"in_chans": 3, "features_only": True, "out_indices": [0, 1, 2, 3]}
+    backbone = transformers.TimmWrapperConfig(architecture="repvit_m1", model_args=arguments)
+    return transformers.EdgeTamVisionConfig(backbone_config=backbone)
+
+
 def _kinds() -> dict[str, str]:
     """What the user may call a kind of networks → what transformers calls it."""
-    return {kind.replace("-", "_"): kind for kind in (*DETECTORS, *PANOPTIC)}
+    return {kind.replace("-", "_"): kind for kind in (*DETECTORS, *PANOPTIC, *PROMPTABLE)}
 
 
 def _check_hub(name: str) -> None:
@@ -98,12 +109,14 @@ def _check_hub(name: str) -> None:
 
 
 def _class_of(config: PretrainedConfig, name: str) -> Any:
-    """The class of detectors or panoptic networks for this configuration."""
+    """The class of detectors, panoptic or promptable networks for this configuration."""
     kind = config.model_type
     if kind in DETECTORS:
         return getattr(transformers, modeling_auto.MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES[kind])
     if kind in PANOPTIC:
         return getattr(transformers, modeling_auto.MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING_NAMES[kind])
+    if kind in PROMPTABLE:
+        return getattr(transformers, PROMPTABLE[kind])
     raise UsageError(f"{name} is a network of kind '{kind}', which export does not know; {_supported()}")
 
 
@@ -175,7 +188,8 @@ def _cached_ids() -> tuple[str, ...]:
 
 
 def _supported() -> str:
-    return f"there are detectors: {', '.join(DETECTORS)}; and panoptic networks: {', '.join(PANOPTIC)}"
+    kinds = {"detectors": DETECTORS, "panoptic networks": PANOPTIC, "promptable networks": PROMPTABLE}
+    return "there are " + "; ".join(f"{what}: {', '.join(names)}" for what, names in kinds.items())
 
 
 @contextmanager

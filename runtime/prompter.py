@@ -169,11 +169,8 @@ class PromptedPredictor(Predictor):
         settings = {**prompter.settings, "prompts": " ".join(texts)}
         super().__init__(prompter.spec, prompter.encoder.backend, prompter.postprocess, settings)
         self.prompter, self._texts = prompter, tuple(texts)
+        self.infer_parts = prompter.seconds
         self._placement: Placement | None = None
-
-    @property
-    def infer_parts(self) -> Mapping[str, float]:
-        return self.prompter.seconds
 
     def prepare(self, image: Image, regions: Boxes | None = None) -> tuple[Tensors, Placement]:
         feeds, self._placement = super().prepare(image, regions)

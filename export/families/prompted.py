@@ -5,7 +5,8 @@ from typing import Any
 import torch
 
 from edgewright.export.families import Imported
-from edgewright.export.labels import LabelSet, load_labels
+from edgewright.export.labels import LabelSet
+from edgewright.export.model_spec import requested_labels
 from edgewright.export.request import ExportRequest
 from edgewright.export.torch_source import Answer, TorchGraph, TorchNetwork, WrappedGraphs
 from edgewright.runtime.errors import UsageError
@@ -13,8 +14,13 @@ from edgewright.runtime.spec import HeadSpec, PostprocessSpec, PreprocessSpec, P
 
 # A box, which takes two, and ten points.
 SLOTS = 12
-# The same in all classes: importing them to ask for them would cost every export the import of transformers.
-_CLASSES = frozenset(("Sam2Model", "Sam2VideoModel", "EdgeTamModel", "EdgeTamVideoModel"))
+# Kinds of networks and their classes, by name: importing them would cost every export the import of transformers.
+PROMPTABLE = {
+    "sam2": "Sam2Model",
+    "sam2_video": "Sam2VideoModel",
+    "edgetam": "EdgeTamModel",
+    "edgetam_video": "EdgeTamVideoModel",
+}
 _MULTIPLE = 32
 _EMBEDDING, _FEATURES = "image_embedding", ("features_stride8", "features_stride4")
 # Far enough below every attention score to vanish in the softmax, and within the range of half precision.
@@ -25,7 +31,7 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 def accepts(module: Any) -> bool:
     """Whether the module is a SAM 2 or an EdgeTAM."""
-    return any(base.__name__ in _CLASSES for base in type(module).__mro__)
+    return any(base.__name__ in PROMPTABLE.values() for base in type(module).__mro__)
 
 
 def build_graphs(network: TorchNetwork, request: ExportRequest) -> WrappedGraphs:
@@ -58,7 +64,7 @@ def build_graphs(network: TorchNetwork, request: ExportRequest) -> WrappedGraphs
             postprocess=PostprocessSpec(conf_threshold=0.0),
             classes=1,
         ),
-        labels=LabelSet(("object",)) if request.labels is None else load_labels(request.labels),
+        labels=LabelSet(("object",)) if request.labels is None else requested_labels(request, 1),
         reference=lambda images: _encoded(module, images),
     )
 

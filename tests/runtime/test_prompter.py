@@ -60,7 +60,12 @@ def test_multimask_gives_the_alternatives_object_by_object(prompter: Prompter) -
 def test_an_image_is_encoded_once_for_all_prompts(prompter: Prompter, monkeypatch: pytest.MonkeyPatch) -> None:
     encoded: list[Any] = []
     infer = prompter.encoder.infer
-    monkeypatch.setattr(prompter.encoder, "infer", lambda feeds: encoded.append(1) or infer(feeds))
+
+    def counted(feeds: Any) -> Any:
+        encoded.append(feeds)
+        return infer(feeds)
+
+    monkeypatch.setattr(prompter.encoder, "infer", counted)
     prompter.set_image(IMAGE)
     first = prompter.segment(boxes_xyxy=around(LEFT))
     prompter.segment(boxes_xyxy=around(RIGHT))
