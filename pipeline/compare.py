@@ -59,25 +59,19 @@ def compare(
     with ExitStack() as stack:
         opened = stack.enter_context(open_source(source))
         frames = _frames(opened, max_frames)
-        sides = [
-            stack.enter_context(
-                open_predictor(side.bundle, backend=side.backend, precision=side.precision, threads=side.threads)
-            )
-            for side in (a, b)
-        ]
-        totals = Totals(sides[0].spec.labels, sides[1].spec.labels)
+        first, second = (stack.enter_context(_opened(side)) for side in (a, b))
+        totals = Totals(first.spec.labels, second.spec.labels)
         for frame in frames:
-            totals.add(frame, sides[0](frame.image), sides[1](frame.image))
+            totals.add(frame, first(frame.image), second(frame.image))
         if not totals.frames:
             raise SourceError(f"source '{source}' gives no frame; choose another for --frames")
         worst = totals.worst()
-        found = first_difference(*sides, [frame.image for frame in worst[:_WALKED]]) if walk else None
-        identities = [_identity(side, predictor) for side, predictor in zip((a, b), sides, strict=True)]
+        found = first_difference(first, second, [frame.image for frame in worst[:_WALKED]]) if walk else None
     held = tuple(totals.limits(limits or {}))
     comparison = Comparison(
         passed=all(limit.holds for limit in held),
-        a=identities[0],
-        b=identities[1],
+        a=_identity(a, first),
+        b=_identity(b, second),
         source=source,
         frames=totals.frames,
         objects=totals.objects(),
@@ -87,7 +81,7 @@ def compare(
         worst=tuple(frame.difference for frame in worst if frame.differs),
         first_difference=found,
         limits=held,
-        notes=tuple(_notes(sides[0], sides[1], opened)),
+        notes=tuple(_notes(first, second, opened)),
         created=utc_now(),
     )
     return Compared(comparison, worst, (a.bundle.spec.labels, b.bundle.spec.labels))
@@ -114,6 +108,10 @@ def _frames(source: Source, max_frames: int | None) -> Iterable[Frame]:
         raise UsageError(f"source '{source.name}' has no known end; say --max-frames N")
     ends = [count for count in (source.length, max_frames) if count is not None]
     return progress(islice(source, max_frames), total=min(ends), description="compare")
+
+
+def _opened(side: Runner) -> Predictor:
+    return open_predictor(side.bundle, backend=side.backend, precision=side.precision, threads=side.threads)
 
 
 def _identity(side: Runner, predictor: Predictor) -> Side:

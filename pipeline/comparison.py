@@ -6,9 +6,9 @@ from edgewright.runtime.spec import Strict
 
 FORMAT = 1
 
-# In the order in which they are passed through.
-STAGES = ("pre-processing", "raw tensors", "decode", "suppression")
 StageName = Literal["pre-processing", "raw tensors", "decode", "suppression"]
+# In the order in which they are passed through.
+STAGES: tuple[StageName, ...] = ("pre-processing", "raw tensors", "decode", "suppression")
 
 
 class Side(Strict):

@@ -6,9 +6,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from edgewright.pipeline.history_database import Tables, insert_if_new, opened, waiting
+from edgewright.pipeline.history_database import Tables, insert_if_new, opened, waiting, writing
 from edgewright.pipeline.report.facts import backend_of, device_words
 from edgewright.pipeline.report.schema import Report, utc_now
 
@@ -55,6 +56,9 @@ class Trend:
     points: tuple[Point, ...]
 
 
+_Key = tuple[str, str, str, str, str, str, bool]
+
+
 def default_location() -> str:
     """What the environment variable EDGEWRIGHT_HISTORY names, else a file of SQLite in the working directory."""
     return os.environ.get(ENVIRONMENT) or DEFAULT
@@ -66,7 +70,7 @@ def add(reports: Sequence[Report], location: str) -> int:
     `location` is a file of SQLite or the URL of a database. Safe for many writers at once: they wait for each other.
     """
     with opened(location, create=True) as (engine, tables):
-        return sum(waiting(lambda report=report: _add_one(engine, tables, report), location) for report in reports)
+        return sum(waiting(partial(_add_one, engine, tables, report), location) for report in reports)
 
 
 def trends(
@@ -76,11 +80,11 @@ def trends(
     whose name holds `device`. DataError when there is no history."""
     with opened(location, create=False) as (engine, tables):
         rows = waiting(lambda: _rows(engine, tables), location)
-    found: dict[tuple[Any, ...], list[Point]] = {}
+    found: dict[_Key, list[Point]] = {}
     for row in rows:
         fits = bundle is None or row.bundle == bundle or row.bundle_digest.startswith(bundle)
         if fits and (device is None or device.casefold() in row.device.casefold()) and _wanted(row.name, metrics):
-            key = (row.bundle, row.precision, row.backend, row.device, row.name, row.unit, row.higher_is_better)
+            key: _Key = (row.bundle, row.precision, row.backend, row.device, row.name, row.unit, row.higher_is_better)
             found.setdefault(key, []).append(Point(row.created, row.value, row.bundle_digest, row.digest))
     order = sorted(found, key=lambda key: (key[:4], _place(key[4], metrics), key[4]))
     return tuple(Trend(*key, tuple(found[key])) for key in order)
@@ -102,7 +106,7 @@ def _place(name: str, metrics: Sequence[str]) -> int:
 
 def _add_one(engine: "Engine", tables: "Tables", report: Report) -> int:
     digest = report_digest(report)
-    with engine.begin() as connection:
+    with writing(engine) as connection:
         row = {
             "digest": digest,
             "created": report.created,
@@ -147,5 +151,5 @@ def _rows(engine: "Engine", tables: "Tables") -> Sequence[Any]:
         .join_from(tables.reports, tables.measurements, reports.digest == measurements.report)
         .order_by(reports.created, reports.added, reports.digest)
     )
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    with engine.connect() as connection:
         return connection.execute(query).all()

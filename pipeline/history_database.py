@@ -70,7 +70,7 @@ def opened(location: str, *, create: bool) -> Iterator[tuple["Engine", Tables]]:
     if url.drivername.startswith("sqlite"):
         _check_file(url.database or "", location, create=create)
     try:
-        engine = sqlalchemy.create_engine(url)
+        engine = sqlalchemy.create_engine(url, isolation_level="AUTOCOMMIT")
     except ModuleNotFoundError as err:
         raise plugins.missing_dependency(err, needed_by=f"a history at {url.drivername}://") from err
     if url.drivername.startswith("sqlite"):
@@ -121,20 +121,31 @@ def _check_file(path: str, location: str, *, create: bool) -> None:
             ) from err
 
 
+@contextmanager
+def writing(engine: "Engine") -> Iterator["Connection"]:
+    """A transaction; in SQLite it takes the lock at its start, since of two that have read first, one could never go on."""
+    with engine.connect() as connection:
+        if engine.dialect.name != "sqlite":
+            with connection.execution_options(isolation_level="READ COMMITTED").begin():
+                yield connection
+            return
+        # Python's sqlite3 would begin a transaction later, at the first change.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        try:
+            yield connection
+        except BaseException:
+            connection.exec_driver_sql("ROLLBACK")
+            raise
+        connection.exec_driver_sql("COMMIT")
+
+
 def _let_writers_wait(engine: "Engine") -> None:
-    """Writers take their lock at the start of a transaction: of two that have read first, one could never go on."""
     from sqlalchemy import event
 
     @event.listens_for(engine, "connect")
     def connected(connection: Any, _: Any) -> None:
-        connection.isolation_level = None
         connection.execute(f"PRAGMA busy_timeout = {int(_BUSY_S * 1000)}")
         connection.execute("PRAGMA foreign_keys = ON")
-
-    @event.listens_for(engine, "begin")
-    def begun(connection: Any) -> None:
-        if connection.get_isolation_level() != "AUTOCOMMIT":
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _prepare(engine: "Engine", tables: Tables, location: str) -> None:
@@ -143,12 +154,12 @@ def _prepare(engine: "Engine", tables: Tables, location: str) -> None:
     if not inspect(engine).has_table("history_version"):
         if engine.dialect.name == "sqlite":
             # Readers and the writer do not stop each other; it is a property of the file, set outside a transaction.
-            with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            with engine.connect() as connection:
                 connection.exec_driver_sql("PRAGMA journal_mode = WAL")
-        with engine.begin() as connection:
+        with writing(engine) as connection:
             tables.metadata.create_all(connection)
             insert_if_new(connection, tables.version, {"version": SCHEMA})
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    with engine.connect() as connection:
         version = connection.execute(select(tables.version.c.version)).scalar()
     if version != SCHEMA:
         raise DataError(

@@ -137,7 +137,7 @@ def _range(tensor: Array) -> str:
 def _planes(tensor: Array, spec: PreprocessSpec) -> npt.NDArray[np.float64]:
     """The channels (C, n)."""
     channels = tensor[0] if spec.layout == "nchw" else np.moveaxis(tensor[0], -1, 0)
-    return channels.reshape(len(channels), -1).astype(np.float64)
+    return np.asarray(channels.reshape(len(channels), -1), np.float64)
 
 
 def _best_fit(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> _Fit | None:

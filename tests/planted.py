@@ -100,7 +100,7 @@ def wasted_memory(mib: int, *, output: str) -> Edit:
         shape = numpy_helper.from_array(np.array([mib * 2**18], np.int64), "planted/shape")
         # Of the picture, so that it is not computed when the graph is loaded.
         model.graph.initializer.extend([shape, numpy_helper.from_array(np.array(0, np.float32), "planted/nought")])
-        steps = (
+        steps: tuple[tuple[str, list[str], str, dict[str, Any]], ...] = (
             ("ReduceMean", [image], "planted/mean", {"keepdims": 0}),
             ("Expand", ["planted/mean", "planted/shape"], "planted/large", {}),
             ("ReduceMax", ["planted/large"], "planted/most", {"keepdims": 0}),

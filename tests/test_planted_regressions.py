@@ -5,7 +5,7 @@ The effects on yolox_nano are of the size that an independent script measured on
 remain 0.259 with red and blue exchanged, and nothing with pixels from 0 to 1.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -236,7 +236,7 @@ SPEED = "allowed_ratio: {latency.prepare.p50: 1.1, latency.infer.p50: 1.1, laten
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr("edgewright.pipeline.latency.time", clock)
     return clock

@@ -43,7 +43,7 @@ def side_words(side: Side) -> str:
 
 def sums(comparison: Comparison) -> list[Cells]:
     """What was counted over all frames, as rows of a name and a value."""
-    rows = [] if comparison.objects is None else _object_sums(comparison.objects)
+    rows: list[Cells] = [] if comparison.objects is None else _object_sums(comparison.objects)
     if comparison.pixels is not None:
         rows.append(("pixels of the same class", f"{comparison.pixels.agreement:.3%}"))
     return rows
@@ -82,7 +82,7 @@ def frame_words(comparison: Comparison, index: int) -> str:
 
 
 def _object_sums(objects: Objects) -> list[Cells]:
-    rows = [
+    rows: list[Cells] = [
         ("objects in A", f"{objects.a:,}"),
         ("objects in B", f"{objects.b:,}"),
         ("matched", f"{objects.matched:,}{_share(objects.matched, objects.a, 'A')}"),

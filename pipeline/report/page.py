@@ -15,6 +15,7 @@ from edgewright.pipeline.metrics.curves import curves
 from edgewright.pipeline.per_image import PerImage, load_per_image
 from edgewright.pipeline.report import plots
 from edgewright.pipeline.report.facts import backend_of, device_words
+from edgewright.pipeline.report.figures import Plot, drawn
 from edgewright.pipeline.report.numbers import shown, signed
 from edgewright.pipeline.report.rendering import render
 from edgewright.pipeline.report.schema import Report, load_report
@@ -88,7 +89,7 @@ class Page:
     """The HTML and the figures in it."""
 
     html: str
-    plots: tuple[plots.Plot, ...]
+    plots: tuple[Plot, ...]
 
 
 def report_page(
@@ -175,7 +176,7 @@ def _row(subject: Subject, names: Sequence[str]) -> list[str]:
     return [subject.label, *("–" if value is None else shown(value, units[name]) for name, value in values.items())]
 
 
-def _figures(subjects: Sequence[Subject]) -> Iterator[plots.Plot]:
+def _figures(subjects: Sequence[Subject]) -> Iterator[Plot]:
     metric = next((name for name in PRIMARY if any(s.value(name) is not None for s in subjects)), None)
     points = [
         plots.Point(s.label, accuracy, latency)
@@ -184,18 +185,16 @@ def _figures(subjects: Sequence[Subject]) -> Iterator[plots.Plot]:
         if (latency := s.value("latency.end_to_end.p50")) is not None
     ]
     if points and metric:
-        yield plots.drawn(plots.accuracy_latency, points, metric)
+        yield drawn(plots.accuracy_latency, points, metric)
     latencies = {subject.label: stages for subject in subjects if (stages := _stages(subject))}
     if latencies:
-        yield plots.drawn(plots.latency_stages, latencies)
+        yield drawn(plots.latency_stages, latencies)
     for number, subject in enumerate(subjects[:_MOST_CURVED]):
         found = curves(subject.per_image) if subject.per_image else None
         if found and found.precision_recall:
-            yield plots.drawn(
-                plots.precision_recall, subject.label, found.precision_recall, f"precision-recall-{number}"
-            )
+            yield drawn(plots.precision_recall, subject.label, found.precision_recall, f"precision-recall-{number}")
         if found and found.confusion:
-            yield plots.drawn(plots.confusion, subject.label, found.confusion, f"confusion-{number}")
+            yield drawn(plots.confusion, subject.label, found.confusion, f"confusion-{number}")
 
 
 def _stages(subject: Subject) -> dict[str, dict[str, float]]:
@@ -207,7 +206,7 @@ def _stages(subject: Subject) -> dict[str, dict[str, float]]:
     return {stage: found for stage, found in stages.items() if "p50" in found}
 
 
-def _deltas(candidate: Subject, baseline: Subject) -> tuple[list[Delta], plots.Plot | None, str]:
+def _deltas(candidate: Subject, baseline: Subject) -> tuple[list[Delta], Plot | None, str]:
     """The metrics that both have, the classes as a figure, and how the intervals came about."""
     measured = {m.name: m for report in candidate.reports for m in report.measurements}
     names = [name for name in measured if baseline.value(name) is not None]
@@ -230,7 +229,7 @@ def _deltas(candidate: Subject, baseline: Subject) -> tuple[list[Delta], plots.P
                 worse=(ours < theirs) if kind.higher_is_better else (ours > theirs),
             )
         )
-    plot = plots.drawn(plots.class_deltas, candidate.label, classes, "class-deltas") if classes else None
+    plot = drawn(plots.class_deltas, candidate.label, classes, "class-deltas") if classes else None
     return deltas, plot, note
 
 
@@ -286,20 +285,19 @@ def picture_uri(picture: Image) -> str:
 
 def _facts(subject: Subject) -> list[tuple[str, str]]:
     """Data, device, state, settings and notes, as they stand in the reports."""
-    rows: dict[str, str] = {}
+    rows: list[tuple[str, str]] = []
     for report in subject.reports:
-        rows["bundle"] = f"{report.bundle.name} {report.bundle.precision} ({report.bundle.digest[:12]})"
+        rows.append(("bundle", f"{report.bundle.name} {report.bundle.precision} ({report.bundle.digest[:12]})"))
         if report.data:
-            rows["data"] = f"{report.data.images} images of {report.data.uri} ({report.data.digest[:12]})"
-        sections = {"device": report.device, "state": report.state, "software": report.software, **report.settings}
+            rows.append(("data", f"{report.data.images} images of {report.data.uri} ({report.data.digest[:12]})"))
+        sections: dict[str, Mapping[str, Any]] = {
+            "device": report.device, "state": report.state, "software": report.software, **report.settings
+        }  # fmt: skip
         for section, values in sections.items():
-            rows |= {f"{section}: {key}": _text(value) for key, value in values.items() if value is not None}
-        rows |= {f"note {len(rows)}": note for note in report.notes}
-        rows[f"measured {len(rows)}"] = report.created
-    return [
-        (name.rpartition(" ")[0] if name.startswith(("note ", "measured ")) else name, value)
-        for name, value in rows.items()
-    ]
+            rows += [(f"{section}: {key}", _text(value)) for key, value in values.items() if value is not None]
+        rows += [*(("note", note) for note in report.notes), ("measured", report.created)]
+    # What two reports say alike is said once.
+    return list(dict.fromkeys(rows))
 
 
 def _text(value: Any) -> str:

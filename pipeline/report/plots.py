@@ -1,9 +1,6 @@
 """The figures of a report's page."""
 
-import io
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -11,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgewright.runtime import plugins
-from edgewright.runtime.atomic import atomic_file
+from edgewright.pipeline.report.figures import INK, Plot, check_picture, style
 from edgewright.runtime.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,51 +21,10 @@ if TYPE_CHECKING:
 # Legible on white and on black, and apart from each other for most colour-blind eyes (after Okabe & Ito, 2008).
 COLORS = ("#2b7bd4", "#e0721a", "#17976b", "#c44e9a", "#8a6fd1", "#2aa5b5", "#a8851b", "#7a8594")
 GOOD, BAD = "#17976b", "#d14343"
-# Text and lines of this colour take that of the page, which may be dark.
-_INK = "#010203"
 # As wide as a telephone; wide pages put several side by side.
 _WIDTH_IN = 4.6
 _MOST_CURVES = 8
 _MOST_CONFUSED = 12
-_SUFFIXES = (".svg", ".png", ".pdf")
-
-
-@dataclass(frozen=True, eq=False)
-class Plot:
-    """A figure and what it says in words, for who cannot see it; `name` is that of its file."""
-
-    name: str
-    title: str
-    alt: str
-    figure: "Figure"
-
-    def inline(self) -> str:
-        """SVG to be put into a page: in the page's colours, with ids of its own."""
-        with _style(_INK):
-            buffer = io.StringIO()
-            self.figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-        svg = buffer.getvalue()
-        svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-        svg = re.sub(r'(?<![\w:-])id="([^"]+)"', rf'id="{self.name}-\1"', svg)
-        svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{self.name}-\1)", svg)
-        svg = re.sub(r'href="#([^"]+)"', rf'href="#{self.name}-\1"', svg)
-        return svg.replace(_INK, "currentColor").replace("<svg ", '<svg aria-hidden="true" ', 1)
-
-    def save(self, path: Path) -> None:
-        """A file of its own, dark on white."""
-        import matplotlib as mpl
-
-        for artist in self.figure.findobj(lambda artist: hasattr(artist, "get_color")):
-            if _is_ink(artist.get_color()):
-                artist.set_color("black")
-        for axes in self.figure.axes:
-            for spine in axes.spines.values():
-                spine.set_edgecolor("black")
-            axes.tick_params(colors="black", which="both")
-        with atomic_file(path) as temporary, mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": self.name}):
-            kind = path.suffix.lstrip(".").lower()
-            metadata = {} if kind == "png" else {"Date": None} if kind == "svg" else {"CreationDate": None}
-            self.figure.savefig(temporary, format=kind, facecolor="white", dpi=150, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -148,7 +103,7 @@ def precision_recall(label: str, curves: Sequence["PrCurve"], name: str) -> Plot
     chosen = [int(n) for n in order[places]]
     for number, color in zip(chosen, cycle(COLORS), strict=False):
         axes.plot(recalls, tables[number], color=color, lw=1, label=_short(curves[number].label, 22))
-    axes.plot(recalls, np.mean(tables, axis=0), color=_INK, lw=2.2, label=f"mean of {len(curves)}")
+    axes.plot(recalls, np.mean(tables, axis=0), color=INK, lw=2.2, label=f"mean of {len(curves)}")
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.005), ylim=(0, 1.02))
     _legend(axes)
     weakest = ", ".join(f"{curves[n].label} {tables[n].mean():.3f}" for n in order[:5])
@@ -199,8 +154,8 @@ def class_deltas(label: str, deltas: Sequence[tuple[str, float, tuple[float, flo
         color = BAD if value < 0 else GOOD
         axes.plot([0, value], [row, row], color=color, lw=5, alpha=0.75, solid_capstyle="butt")
         if interval is not None and all(np.isfinite(interval)):
-            axes.plot(interval, [row, row], color=_INK, lw=1.2, marker="|", ms=6)
-    axes.axvline(0, color=_INK, lw=0.8)
+            axes.plot(interval, [row, row], color=INK, lw=1.2, marker="|", ms=6)
+    axes.axvline(0, color=INK, lw=0.8)
     axes.set_yticks(range(len(shown)), [_short(text, 18) for text, _, _ in shown])
     axes.invert_yaxis()
     axes.set_xlabel("candidate − baseline")
@@ -215,7 +170,7 @@ def save_trends(trends: Sequence["Trend"], path: str | Path) -> None:
     metrics = list(dict.fromkeys(trend.metric for trend in trends))
     if not metrics:
         raise UsageError(f"no measurement fits, so there is nothing to draw in {path}")
-    with _style(_INK):
+    with style():
         figure, panels = _subplots(len(metrics))
         for metric, axes in zip(metrics, panels, strict=True):
             some = [trend for trend in trends if trend.metric == metric]
@@ -233,34 +188,6 @@ def save_trends(trends: Sequence["Trend"], path: str | Path) -> None:
             axes.tick_params(axis="x", rotation=30)
             _legend(axes)
     Plot("history", "", "", figure).save(Path(path))
-
-
-def check_picture(path: str | Path) -> None:
-    """UsageError unless the suffix is one of a picture."""
-    if Path(path).suffix.lower() not in _SUFFIXES:
-        raise UsageError(f"a picture is written as {', '.join(_SUFFIXES)}, not as {path}; choose one of these suffixes")
-
-
-def drawn(make: Callable[..., Plot], *arguments: Any) -> Plot:
-    """The plot, in the style of a page."""
-    with _style(_INK):
-        return make(*arguments)
-
-
-@contextmanager
-def _style(ink: str) -> Iterator[None]:
-    try:
-        import matplotlib as mpl
-    except ModuleNotFoundError as err:
-        raise plugins.missing_dependency(err, needed_by="drawing figures") from err
-    settings = {
-        "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#7a8594",
-        "grid.alpha": 0.25, "axes.axisbelow": True, "text.color": ink, "axes.labelcolor": ink, "axes.edgecolor": ink,
-        "xtick.color": ink, "ytick.color": ink, "svg.fonttype": "none", "svg.hashsalt": "edgewright", "legend.frameon": False,
-        "legend.fontsize": 8, "font.family": "sans-serif", "text.parse_math": False,
-    }  # fmt: skip
-    with mpl.rc_context(settings):
-        yield
 
 
 def _figure(height_in: float) -> tuple["Figure", "Axes"]:
@@ -297,12 +224,3 @@ def _envelope(curve: "PrCurve", recalls: Any) -> Any:
 def _short(text: str, most: int = 34) -> str:
     plain = " ".join(text.split())
     return plain if len(plain) <= most else f"{plain[: most - 1]}…"
-
-
-def _is_ink(color: Any) -> bool:
-    from matplotlib.colors import to_hex
-
-    try:
-        return bool(to_hex(color) == _INK)
-    except (ValueError, TypeError):
-        return False

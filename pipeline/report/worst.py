@@ -109,7 +109,7 @@ def _f1(matches: "Matches") -> Floats:
     found = np.bincount(matches.image[used], minlength=len(objects))
     right = np.bincount(matches.image[used & hit], minlength=len(objects))
     total = found + objects
-    return np.divide(2.0 * right, total, out=np.ones(len(objects)), where=total > 0)
+    return np.asarray(np.divide(2.0 * right, total, out=np.ones(len(objects)), where=total > 0))
 
 
 def _best_cut(scores: Floats, hit: npt.NDArray[np.bool_], objects: int) -> float:

@@ -55,7 +55,7 @@ boxes = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50), st.integers(0
 def test_nothing_is_paired_twice_and_nothing_is_forgotten(
     first: list[tuple[int, int, int]], second: list[tuple[int, int, int]]
 ) -> None:
-    a, b = (objects(*(([x, y, x + 12, y + 12], 0.5, k) for x, y, k in some)) for some in (first, second))
+    a, b = (objects(*(([float(x), y, x + 12, y + 12], 0.5, k) for x, y, k in some)) for some in (first, second))
     paired = pair_detections(a, b)
     for side, rest, count in ((0, paired.lost, len(a)), (1, paired.new, len(b))):
         taken = [*paired.matched[:, side].tolist(), *paired.flipped[:, side].tolist(), *rest.tolist()]
@@ -66,7 +66,7 @@ def test_nothing_is_paired_twice_and_nothing_is_forgotten(
 
 @given(boxes)
 def test_anything_agrees_with_itself(some: list[tuple[int, int, int]]) -> None:
-    found = objects(*(([x, y, x + 12, y + 12], 0.5, k) for x, y, k in some))
+    found = objects(*(([float(x), y, x + 12, y + 12], 0.5, k) for x, y, k in some))
     paired = pair_detections(found, found)
     assert (len(paired.matched), paired.unmatched) == (len(found), 0)
     assert (paired.overlap == 1).all()

@@ -68,6 +68,7 @@ def exchanged_axes(model: onnx.ModelProto) -> None:
     model.opset_import[0].version = 18
 
 
+EXCHANGED = moved_classes([1, 0, 2], output=SCORES)
 CHANGES: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "color": ({"preprocess": {"color": "rgb"}}, "pre-processing", "color", "A feeds BGR, B RGB (B = A with the channels exchanged"),
     "scale": ({"preprocess": {"scale": 1 / 255}}, "pre-processing", "scale", "B = 0.003922 * A; values 20 to 250 in A"),
@@ -78,7 +79,7 @@ CHANGES: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "labels shifted": ({"labels": ("nut", "washer", "bolt")}, "decode", "labels shifted", "class 0 is 'bolt' in A and 'nut' in B"),
     "labels permuted": ({"labels": ("nut", "bolt", "washer")}, "decode", "labels permuted", "class 0 is 'bolt' in A and 'nut' in B"),
     "boxes": ({"head": {"boxes": "xyxy_pixels"}}, "decode", "box format", "A reads its boxes as cxcywh_pixels, B as xyxy_pixels"),
-    "columns permuted": ({"edit": moved_classes([1, 0, 2], output=SCORES)}, "raw tensors", "labels permuted", "column 1 of B holds what column 0 of A"),
+    "columns permuted": ({"edit": EXCHANGED}, "raw tensors", "labels permuted", "column 1 of B holds what column 0 of A"),
     "axes": ({"edit": exchanged_axes}, "raw tensors", "box format", "B's boxes have x and y exchanged"),
     "dead": ({"edit": without_class(1, output=SCORES)}, "raw tensors", "dead class", "class 'nut' never scores above 0 in B"),
     "score threshold": ({"postprocess": {"conf_threshold": 0.9}}, "suppression", "conf_threshold", "score threshold: 0.25 in A, 0.9 in B"),

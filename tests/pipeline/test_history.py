@@ -89,6 +89,16 @@ def test_eight_writers_at_once_lose_nothing(place: str) -> None:
     assert len(history.trends(place)[0].points) == 8 * 20
 
 
+def test_a_report_is_kept_whole_or_not_at_all(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer that dies between the report and its measurements leaves nothing behind."""
+    report = measured(0.3, created="2026-01-01T00:00:00+00:00")
+    with monkeypatch.context() as patch:
+        patch.setattr(history, "_MEASURED", {"name", "value", "unit"})
+        with pytest.raises(Exception, match=r"NOT NULL|not-null"):
+            history.add([report], place)
+    assert history.add([report], place) == 1
+
+
 def test_a_trend_is_of_one_bundle_on_one_device(place: str) -> None:
     reports = [
         measured(0.3, created="2026-01-01T00:00:00+00:00"),

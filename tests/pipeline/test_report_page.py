@@ -12,7 +12,8 @@ from tests.pipeline.browser import WIDTHS, browser, look
 from edgewright.pipeline.cli import main
 from edgewright.pipeline.metrics.curves import ConfusionMatrix, PrCurve
 from edgewright.pipeline.per_image import matched, save_per_image
-from edgewright.pipeline.report.plots import Plot, Point, confusion, drawn, pareto_front, precision_recall
+from edgewright.pipeline.report.figures import Plot, drawn
+from edgewright.pipeline.report.plots import Point, confusion, pareto_front, precision_recall
 from edgewright.pipeline.report.schema import BundleIdentity, DataIdentity, Measurement, Report
 from edgewright.pipeline.report.worst import worst_images
 
