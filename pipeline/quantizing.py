@@ -4,11 +4,11 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
 import onnx
-import onnxruntime
 
 from edgewright.calibration.artefacts import NewFile, half_model, strong_model, with_files
 from edgewright.calibration.isa import sums_exactly
@@ -186,7 +186,7 @@ def _calibration_set(
 
 def _identity(bundle: Bundle, chosen: CalibrationSet, evaluation: Dataset | None, target: str) -> str:
     parts = [bundle.digest, chosen.audit.digest, evaluation.digest if evaluation is not None else "-", target]
-    return " ".join([*parts, onnxruntime.__version__])
+    return " ".join([*parts, metadata.version("onnxruntime")])
 
 
 def _release(
