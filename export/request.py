@@ -75,6 +75,8 @@ class ExportRequest(Strict):
     class_agnostic: bool | None = None
     multi_label: bool | None = None
     mask_threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+    overlap_threshold: Fraction | None = None
+    stuff_area: Fraction | None = None
     refine: str | None = None
 
     def given(self, *names: str) -> dict[str, object]:
@@ -96,5 +98,7 @@ POSTPROCESS_KEYS = (
     "class_agnostic",
     "multi_label",
     "mask_threshold",
+    "overlap_threshold",
+    "stuff_area",
     "refine",
 )
