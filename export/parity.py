@@ -29,6 +29,7 @@ Reference = Callable[[Tensors], Tensors]
 
 TENSOR_TOLERANCE = 1e-3  # of max(1, |reference|): rounding grows with the values, a fixed bound would fit no box
 _PIXELS_AGREE = 0.99
+_LARGEST_LOGIT = 10.0
 _MAPS = ("semantic", "panoptic")
 # Graphs that choose boxes themselves: two almost equal scores may change places, and with them whole rows. In a network of
 # queries, a bit of an attention mask may fall to the other side, and with it one query.
@@ -134,6 +135,8 @@ def compare_tensors(
             )
     if "masks" in spec.head.outputs:
         wanted, got = _with_mask_probabilities(wanted, spec), _with_mask_probabilities(got, spec)
+    if spec.head.kind == "rcnn":
+        wanted, got = (_without_unread_boxes(outputs, spec, conf_threshold) for outputs in (wanted, got))
     if spec.head.kind in _CHOOSING_HEADS:
         wanted, got = _pair_rows(wanted, got, spec, conf_threshold, where=where)
     return {
@@ -142,9 +145,21 @@ def compare_tensors(
 
 
 def _with_mask_probabilities(outputs: Tensors, spec: ModelSpec) -> Tensors:
-    """A mask's logits, which follow every hair's breadth that a box moves, as the probabilities that are pasted."""
+    """A mask's logits, which follow every hair's breadth that a box moves, as the probabilities that are pasted.
+
+    Where a mask's logits exceed 10, they are scaled down to that: rounding grows with the largest value of a map, and its
+    smallest ones, at the edge of the object, inherit it.
+    """
     name = spec.head.outputs["masks"]
-    return {**outputs, name: 1 / (1 + np.exp(-outputs[name]))}
+    logits = outputs[name].astype(np.float64)
+    largest = np.abs(logits).max(axis=(-2, -1), keepdims=True)
+    return {**outputs, name: 1 / (1 + np.exp(-logits / np.maximum(1.0, largest / _LARGEST_LOGIT)))}
+
+
+def _without_unread_boxes(outputs: Tensors, spec: ModelSpec, conf_threshold: float) -> Tensors:
+    """The boxes [1, K, C, 4] of classes that no result is made of as zeros: nothing keeps what is never trained in bounds."""
+    boxes, scores = spec.head.outputs["boxes"], outputs[spec.head.outputs["scores"]]
+    return {**outputs, boxes: outputs[boxes] * (scores >= conf_threshold)[..., None]}
 
 
 def _tensor_error(wanted: npt.NDArray[Any], got: npt.NDArray[Any], name: str, where: str) -> float:

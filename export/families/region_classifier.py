@@ -112,7 +112,7 @@ def class_count(network: TorchNetwork, size_hw: tuple[int, int]) -> int:
             f"{network.source}: for one region the head returns the shapes {shapes}; wanted: logits [1, C + 1] with the "
             "background first, and transforms [1, C * 4], [1, (C + 1) * 4] or [1, 4]"
         )
-    return total
+    return int(total)
 
 
 def _preprocess(module: RegionNetwork, request: ExportRequest) -> PreprocessSpec:

@@ -43,7 +43,7 @@ def build(network: TorchNetwork, request: ExportRequest) -> Wrapped:
     total = class_count(detector, Features(detector, preprocess.size_hw), preprocess.size_hw)
     columns = class_columns(request, network, total)
     settings = own_limits(detector.roi_heads, request)
-    options = {"roi": request.roi or "op", "count": region_count(detector.rpn, request)}
+    options: dict[str, Any] = {"roi": request.roi or "op", "count": region_count(detector.rpn, request)}
     kind, module = "rcnn", TwoStage(detector, preprocess.size_hw, columns.indices, **options)
     if isinstance(detector, MaskRCNN):
         kind, module = (

@@ -34,7 +34,8 @@ def decode(outputs: Outputs, spec: ModelSpec, placement: Placement, settings: Po
     found = Detections(placement.to_image(boxes), scores[rows], classes)
     # A mask spans its whole box, also where that reaches over the image's edge into the padding.
     whole = _whole_boxes(boxes, placement)
-    probabilities = 1 / (1 + np.exp(-logits))
+    # Beyond 60 a probability is 0 or 1 in float32, and from 89 on the exponential overflows.
+    probabilities = 1 / (1 + np.exp(-np.clip(logits, -60, 60)))
     masks = (
         paste_mask(mask, box, placement.source_hw, threshold=settings.mask_threshold)
         for mask, box in zip(probabilities, whole, strict=True)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.ndimage import map_coordinates
+from scipy.ndimage import map_coordinates  # type: ignore[import-untyped]
 from tests.export.random_networks import TinyBackbone
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.ops import MultiScaleRoIAlign, RoIAlign, RoIPool
@@ -128,7 +128,7 @@ def sampled(image: npt.NDArray[np.float64], rows: Any, columns: Any) -> npt.NDAr
     places = np.meshgrid(rows, columns, indexing="ij")
     inside = ((rows >= -1) & (rows <= SIZE[0]))[:, None] & ((columns >= -1) & (columns <= SIZE[1]))[None]
     planes = [map_coordinates(plane, places, order=1, mode="nearest") for plane in image]
-    return np.stack(planes) * inside
+    return np.asarray(np.stack(planes) * inside, np.float64)
 
 
 def test_padding_that_leaves_no_room_is_refused() -> None:
