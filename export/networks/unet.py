@@ -29,6 +29,7 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         self.classes = classes
+        self.multiple = 2**depth if padding == "same" else 1
         widths = [width * 2**scale for scale in range(depth + 1)]
         self.encoder = nn.ModuleList(
             _double(inputs, outputs, padding) for inputs, outputs in zip([channels, *widths[:-1]], widths, strict=True)
@@ -39,6 +40,10 @@ class UNet(nn.Module):
         self.classifier = nn.Conv2d(width, classes, 1)
 
     def forward(self, pictures: Tensor) -> Tensor:
+        if any(side % self.multiple for side in pictures.shape[-2:]):
+            raise ValueError(
+                f"the picture is {tuple(pictures.shape[-2:])}, both sides must be multiples of {self.multiple}"
+            )
         features, skipped = pictures, []
         for scale, stage in enumerate(self.encoder):
             features = stage(features if scale == 0 else self.pool(features))
