@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgewright.runtime.errors import UsageError
-from edgewright.runtime.lettering import Color, draw_plate, lettering_for
+from edgewright.runtime.lettering import Color, draw_plate, fitted, lettering_for
+from edgewright.runtime.panoptic import Extent, segment_extents
 from edgewright.runtime.results import BoxMask, Detections, Image, PanopticMap, Result, SemanticMap
 
 _COLORS = 256
@@ -125,13 +126,51 @@ def _draw_semantic(picture: Image, image: Image, found: SemanticMap, labels: Seq
 
 
 def _draw_panoptic(picture: Image, image: Image, found: PanopticMap, labels: Sequence[str]) -> None:
-    """Segments in the colour of their class with white lines between them; what belongs to none stays as it is."""
+    """Segments in the colour of their class, with white lines between them and their names in their middle; what belongs to
+    none stays as it is."""
     class_ids = _as_bytes(_classes_of_segments(found))
     _blend_classes(picture, image, class_ids)
     free = (found.segment_ids == 0).view(np.uint8)
     cv2.copyTo(image, free, picture)
-    picture[_edges(found.segment_ids)] = 255
-    _draw_legend(picture, class_ids, labels, 1 - free)
+    edges = _edges(found.segment_ids).view(np.uint8)
+    line = max(1, round(min(picture.shape[:2]) / 480))
+    picture[cv2.dilate(edges, np.ones((line, line), np.uint8)) > 0] = 255
+    _name_segments(picture, found, labels)
+
+
+def _name_segments(picture: Image, found: PanopticMap, labels: Sequence[str]) -> None:
+    """A plate with class and score in the middle of every segment that is large enough; things last, on top of stuff."""
+    lettering = lettering_for((picture.shape[0], picture.shape[1]))
+    if lettering is None:
+        return
+    extents = segment_extents(found)
+    for segment in sorted(found.segments, key=lambda s: (s.is_thing, s.score or 0)):
+        extent = extents.get(segment.segment_id)
+        if extent is None or extent.area < _LEGEND_SHARE * found.segment_ids.size:
+            continue
+        x, y = _innermost(found.segment_ids, segment.segment_id, extent)
+        tail = f" {segment.score:.2f}" if segment.is_thing and segment.score is not None else ""
+        name, room = _name(labels, segment.class_id), round(0.4 * picture.shape[1])
+        _, width = fitted(name, tail, room, lettering)
+        draw_plate(
+            picture,
+            name,
+            tail=tail,
+            left=x - width // 2 - lettering.pad,
+            top=y - lettering.height // 2,
+            max_width=room,
+            color=class_color(segment.class_id),
+            lettering=lettering,
+        )
+
+
+def _innermost(segment_ids: npt.NDArray[np.int32], segment_id: int, extent: Extent) -> tuple[int, int]:
+    """The pixel (x, y) of a segment that is farthest from its edge: it lies inside also where the shape is hollow."""
+    x1, y1, x2, y2 = extent.box_xyxy
+    inside = np.pad((segment_ids[y1:y2, x1:x2] == segment_id).view(np.uint8), 1)
+    distance = cv2.distanceTransform(inside, cv2.DIST_L2, 3)
+    _, _, _, (x, y) = cv2.minMaxLoc(distance)
+    return x1 + x - 1, y1 + y - 1
 
 
 def _blend_classes(picture: Image, image: Image, class_ids: Image) -> None:

@@ -1,7 +1,7 @@
 """Overlapping masks become a panoptic map: every pixel belongs to one segment, or to none."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -97,6 +97,36 @@ def fuse(
             segments.append(Segment(len(segments) + 1, class_id, False))
             segment_ids[rest == class_id] = len(segments)
     return PanopticMap(segment_ids, tuple(segments))
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How many pixels a segment has, and the box x1 y1 x2 y2 around them; pixel i covers [i, i + 1)."""
+
+    area: int
+    box_xyxy: tuple[int, int, int, int]
+
+
+def segment_extents(found: PanopticMap) -> dict[int, Extent]:
+    """The extent of every segment that has a pixel, by its id."""
+    ids = np.array([0, *sorted(segment.segment_id for segment in found.segments)])
+    places = np.searchsorted(ids, found.segment_ids)
+    areas = np.bincount(places.ravel(), minlength=len(ids))
+    rows, columns = _first_and_last(places, len(ids)), _first_and_last(places.T, len(ids))
+    return {
+        int(ids[k]): Extent(int(areas[k]), (columns[0][k], rows[0][k], columns[1][k] + 1, rows[1][k] + 1))
+        for k in range(1, len(ids))
+        if areas[k]
+    }
+
+
+def _first_and_last(places: npt.NDArray[np.int64], count: int) -> tuple[list[int], list[int]]:
+    """For each of `count` segments the first and the last row that shows it."""
+    there = np.zeros((len(places), count), bool)
+    there[np.repeat(np.arange(len(places)), places.shape[1]), places.ravel()] = True
+    first: list[int] = there.argmax(axis=0).tolist()
+    last: list[int] = (len(places) - 1 - there[::-1].argmax(axis=0)).tolist()
+    return first, last
 
 
 def _under(mask: BoxMask, image: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int32], BoolMask]:

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from edgewright.runtime.errors import SinkError
+from edgewright.runtime.panoptic import segment_extents
 from edgewright.runtime.results import Detections, PanopticMap, Result, SemanticMap
 from edgewright.runtime.sinks import Output, Sink, SinkContext, make_folder, path_of
 from edgewright.runtime.uri import split_options
@@ -81,7 +82,8 @@ def record(output: Output, labels: Sequence[str]) -> dict[str, Any]:
     """What a line says of one frame.
 
     `time_s` is the capture time by the monotonic clock, `media_time_s` the position in a video file, `latency_ms` the
-    stages before the sinks. A box is x1 y1 x2 y2 in pixels of the frame. Maps are summed up as pixels per class.
+    stages before the sinks. A box is x1 y1 x2 y2 in pixels of the frame. Of a semantic map, a line has the pixels per class;
+    of a panoptic map, its segments: `area` in pixels, `box` around them (None for a segment without pixels).
     """
     frame = output.frame
     line: dict[str, Any] = {"frame": frame.index, "source": frame.source, "time_s": round(frame.time_s, 6)}
@@ -128,15 +130,16 @@ def _pixels_per_class(found: SemanticMap, labels: Sequence[str]) -> list[dict[st
 
 
 def _segments(found: PanopticMap, labels: Sequence[str]) -> list[dict[str, Any]]:
-    ids, counts = np.unique(found.segment_ids, return_counts=True)
-    pixels = dict(zip(ids.tolist(), counts.tolist(), strict=True))
+    extents = segment_extents(found)
     return [
         {
             "segment_id": segment.segment_id,
             "class_id": segment.class_id,
             "label": _name(labels, segment.class_id),
+            "is_thing": segment.is_thing,
             "score": None if segment.score is None else _finite(round(segment.score, 4)),
-            "pixels": pixels.get(segment.segment_id, 0),
+            "area": extents[segment.segment_id].area if segment.segment_id in extents else 0,
+            "box": list(extents[segment.segment_id].box_xyxy) if segment.segment_id in extents else None,
         }
         for segment in found.segments
     ]

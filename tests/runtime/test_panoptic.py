@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from edgewright.runtime.errors import BackendError, BundleError
 from edgewright.runtime.geometry import place
 from edgewright.runtime.heads import load_head
-from edgewright.runtime.panoptic import fuse
+from edgewright.runtime.panoptic import Extent, fuse, segment_extents
 from edgewright.runtime.results import BoxMask, Detections, PanopticMap, Segment
 from edgewright.runtime.spec import HeadSpec, ModelSpec, PostprocessSpec, PreprocessSpec, Resize, TensorSpec
 
@@ -240,3 +240,12 @@ def test_every_pixel_of_a_fused_map_belongs_to_a_listed_segment_or_to_none(
 
 def _best_first(segment: Segment) -> float:
     return -(segment.score or 0)
+
+
+def test_extents_are_the_boxes_and_areas_of_segments() -> None:
+    segment_ids = np.zeros((6, 8), np.int32)
+    segment_ids[1:3, 2:7] = 70_000
+    segment_ids[2, 3] = 4
+    segments = (Segment(70_000, 0, True), Segment(4, 1, True), Segment(9, 1, True))
+    extents = segment_extents(PanopticMap(segment_ids, segments))
+    assert extents == {70_000: Extent(9, (2, 1, 7, 3)), 4: Extent(1, (3, 2, 4, 3))}

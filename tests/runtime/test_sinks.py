@@ -90,9 +90,14 @@ def test_maps_are_summed_up_in_pixels(tmp_path: Path) -> None:
         {"class_id": 1, "label": "汽车", "pixels": 5},
     ]
     assert panoptic["panoptic"] == [
-        {"segment_id": 9, "class_id": 0, "label": "bolt", "score": 0.9124, "pixels": 2},
-        {"segment_id": 10, "class_id": 1, "label": "汽车", "score": None, "pixels": 0},
-    ]
+        {
+            "segment_id": 9, "class_id": 0, "label": "bolt", "is_thing": True, "score": 0.9124, "area": 2,
+            "box": [0, 0, 1, 2],
+        },
+        {
+            "segment_id": 10, "class_id": 1, "label": "汽车", "is_thing": False, "score": None, "area": 0, "box": None,
+        },
+    ]  # fmt: skip
     assert semantic["detections"] == panoptic["detections"] == []
 
 
