@@ -51,6 +51,7 @@ def prove_prompt_parity(
     spec: ModelSpec,
     *,
     images: Mapping[str, Image],
+    prompts: Sequence[str] = PROMPTS,
     name: str = "torch",
     backends: Sequence[str] = ("ort", "ov"),
 ) -> Parity:
@@ -60,20 +61,20 @@ def prove_prompt_parity(
     alternatives included. A backend that is not installed or cannot load a graph is recorded as such, and logged; ParityError
     names the first tensor or mask that differs.
     """
-    cases = [case for title, image in images.items() for case in _cases(title, image, reference, spec)]
+    cases = [case for title, image in images.items() for case in _cases(title, image, prompts, reference, spec)]
     results = tuple(_compare_if_possible(backend, models, spec, cases) for backend in backends)
     return Parity(reference=name, images=tuple(images), backends=results)
 
 
-def _cases(title: str, image: Image, reference: Reference, spec: ModelSpec) -> list[_Case]:
+def _cases(title: str, image: Image, texts: Sequence[str], reference: Reference, spec: ModelSpec) -> list[_Case]:
     tensor, placement = preprocess(image, spec.preprocess)
     answer = reference(tensor)
     slots = int({tensor.name: tensor.shape for tensor in decoder_graph(spec).inputs}["points"][1])
     cases = []
-    for number, prompt in enumerate(parse_prompts(PROMPTS, placement.source_hw)):
+    for text, prompt in zip(texts, parse_prompts(texts, placement.source_hw), strict=True):
         points, labels = fill_slots(prompt, placement, slots)
         given = labels[0] != EMPTY
-        where = f"on the image '{title}' with the prompt {PROMPTS[number]}"
+        where = f"on the image '{title}' with the prompt {text}"
         cases.append(_Case(where, image, prompt, placement, answer(points[:, given], labels[:, given])))
     return cases
 
