@@ -102,13 +102,14 @@ def _by_key(value: Any) -> Any:
 
 
 def _changes(before: Report, after: Report) -> Iterator[Change]:
-    """What produced the numbers first, then the numbers."""
+    """What produced the numbers first, then those of the whole, then those of the classes."""
     for field in ("bundle", "data", "settings", "device", "software"):
         ours, theirs = (dict(_flat(report.model_dump(mode="json")[field], field)) for report in (before, after))
         for key in sorted(ours.keys() | theirs.keys()):
             if ours.get(key) != theirs.get(key):
                 yield Change(key, str(ours.get(key, "–")), str(theirs.get(key, "–")))
-    for name in sorted({m.name for report in (before, after) for m in report.measurements}):
+    names = {m.name for report in (before, after) for m in report.measurements}
+    for name in sorted(names, key=lambda name: ("/" in name, name)):
         one, other = before.measurement(name), after.measurement(name)
         if one != other:
             yield Change(name, _value(one, other), _value(other, one), _difference(one, other))

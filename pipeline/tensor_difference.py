@@ -116,6 +116,14 @@ def _class_hypotheses(a: Floats, b: Floats, labels: Sequence[str]) -> Iterator[N
         return
     yield from _activation(a, b, plain)
     dead = [n for n in active if b[:, n].max() < _DEAD * a[:, n].max()]
+    if len(dead) > len(active) / 2 and len(active) > 1:
+        yield Named(
+            "scores vanish",
+            f"the scores of {len(dead)} of {len(active)} seen classes vanish: at most {b[:, dead].max():.3g} in B, "
+            f"{a[:, dead].max():.3g} in A; B takes {len(np.unique(b)):,} different values where A takes {len(np.unique(a)):,}",
+            "where B is quantized, give its scores a scale of their own, apart from the boxes; else look at its last layer",
+        )
+        return
     rest = [n for n in range(a.shape[1]) if n not in dead]
     if dead and rest and _gap(a[:, rest], b[:, rest]) < _UNEXPLAINED * _gap(a[:, dead], b[:, dead]):
         n = dead[0]

@@ -112,3 +112,22 @@ def wasted_memory(mib: int, *, output: str) -> Edit:
         _after(model, output, [], "Add", "planted/nothing")
 
     return edit
+
+
+def int8_outputs(largest: float, *, outputs: Sequence[str]) -> Edit:
+    """The outputs as INT8 of one scale up to `largest`, as a converter makes them of a tensor that holds boxes and scores."""
+
+    def edit(model: onnx.ModelProto) -> None:
+        scale = numpy_helper.from_array(np.array(largest / 127, np.float32), "planted/scale")
+        zero = numpy_helper.from_array(np.array(0, np.int8), "planted/zero")
+        model.graph.initializer.extend([scale, zero])
+        for output in outputs:
+            _after(model, output, [], "DequantizeLinear", "planted/scale")
+            rounded = model.graph.node[-1]
+            whole = [rounded.input[0], "planted/scale", "planted/zero"]
+            rounded.input[:] = [f"planted/int8/{output}", "planted/scale", "planted/zero"]
+            model.graph.node.insert(
+                len(model.graph.node) - 1, helper.make_node("QuantizeLinear", whole, [rounded.input[0]])
+            )
+
+    return edit

@@ -95,7 +95,7 @@ def _print_table(trends: Sequence["Trend"], console: "Console") -> None:
 
     table = Table("measured", "bundle", box=None, padding=(0, 2, 0, 0))
     for trend in trends:
-        table.add_column(trend.metric, justify="right")
+        table.add_column(trend.metric, justify="right", overflow="fold")
     reports = sorted({(point.created, point.report, point.bundle_digest) for trend in trends for point in trend.points})
     for created, report, digest in reports[-_SHOWN_POINTS:]:
         table.add_row(created[:16].replace("T", " "), digest[:12], *(_cell(trend, report) for trend in trends))
