@@ -14,6 +14,7 @@ _PACKAGES = {
     "heads": "edgewright.runtime.heads",
     "NMS variants": "edgewright.runtime.nms",
     "region proposals": "edgewright.runtime.proposals",
+    "refinements of class maps": "edgewright.runtime.refine",
     "sources": "edgewright.runtime.sources",
     "sinks": "edgewright.runtime.sinks",
     "data sets": "edgewright.pipeline.datasets",

@@ -64,7 +64,7 @@ class Engine:
             :, self.margin : picture.shape[2] - self.margin, self.margin : picture.shape[3] - self.margin
         ]
         if self.role == "class_ids":
-            return values.argmax(axis=0).astype(np.int32)[None]
+            return np.asarray(values.argmax(axis=0), np.int32)[None]
         if self.role == "probability":
             return np.asarray(1 / (1 + np.exp(-values[:1])), np.float32)[None]
         _, height, width = values.shape
