@@ -56,7 +56,11 @@ def open_predictor(
     prompter = open_prompter(
         bundle, backend=backend, precision=precision, threads=threads, postprocess=postprocess, cache_dir=cache_dir
     )
-    return PromptedPredictor(prompter, MIDDLE if prompts is None else prompts)
+    try:
+        return PromptedPredictor(prompter, MIDDLE if prompts is None else prompts)
+    except BaseException:
+        prompter.close()
+        raise
 
 
 def open_image_graph(
