@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import transformers
 from huggingface_hub import HfApi, hf_hub_download, scan_cache_dir, try_to_load_from_cache
+from safetensors import SafetensorError
 from transformers import AutoConfig, PretrainedConfig
 from transformers.models.auto import modeling_auto
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
@@ -18,7 +19,7 @@ from edgewright.export.families.prompted import PROMPTABLE
 from edgewright.export.labels import load_labels
 from edgewright.export.request import ExportRequest
 from edgewright.export.torch_source import TorchNetwork
-from edgewright.export.torch_weights import load_state, read_state
+from edgewright.export.torch_weights import read_state
 from edgewright.export.transformers_input import DETECTORS, PANOPTIC
 from edgewright.runtime import plugins
 from edgewright.runtime.errors import ExportError, UsageError
@@ -40,13 +41,13 @@ def load(request: ExportRequest) -> TorchNetwork:
         if request.weights == "none" and request.labels is not None:
             config.num_labels = len(load_labels(request.labels).labels)
         kind = _class_of(config, name)
-        if request.weights in (None, "default"):
+        if request.weights == "none":
+            module = _random(kind, config)
+        elif request.weights in (None, "default"):
             module = _pretrained(kind, name, config)
         else:
-            module = _random(kind, config)
-            if request.weights != "none":
-                path = Path(str(request.weights))
-                load_state(module, read_state(path), source=request.source, path=path)
+            path = Path(str(request.weights))
+            module = _pretrained(kind, name, config, state=read_state(path), file=path)
     names = tuple(str(config.id2label[index]) for index in sorted(config.id2label))
     return TorchNetwork(request.source, module.eval(), names, _preprocessor(name))
 
@@ -120,29 +121,44 @@ def _class_of(config: PretrainedConfig, name: str) -> Any:
     raise UsageError(f"{name} is a network of kind '{kind}', which export does not know; {_supported()}")
 
 
-def _pretrained(kind: Any, name: str, config: PretrainedConfig) -> Any:
-    """The network with the weights of the folder or of the Hub; ExportError when some are missing or of another shape."""
+def _pretrained(
+    kind: Any, name: str, config: PretrainedConfig, *, state: Mapping[str, Any] | None = None, file: Path | None = None
+) -> Any:
+    """The network with the tensors `state` of a file, else those of the folder or of the Hub.
+
+    transformers translates the names of older files. ExportError when some are missing or of another shape.
+    """
+    given: dict[str, Any] = {"use_safetensors": True} if state is None else {"state_dict": dict(state)}
+    source = None if state is not None else name
     try:
-        module, report = kind.from_pretrained(name, config=config, use_safetensors=True, output_loading_info=True)
+        module, report = kind.from_pretrained(source, config=config, output_loading_info=True, **given)
     except OSError as err:
         raise ExportError(
             f"transformers/{name} has no weights as safetensors that can be had ({_first_line(err)}); put model.safetensors "
             "into the folder (save_pretrained writes it), give a checkpoint with --weights FILE, or use --weights none for "
             "random weights"
         ) from err
-    except RuntimeError as err:  # safetensors and torch say so when a file is damaged or does not fit
+    except (RuntimeError, SafetensorError) as err:  # a damaged file, or tensors of another shape
         raise ExportError(
-            f"the weights of transformers/{name} cannot be used: {_first_line(err)}; fetch them again"
+            f"{file or f'the weights of transformers/{name}'} cannot be used: {_first_line(err)}; fetch them again"
         ) from err
-    for what in ("missing_keys", "mismatched_keys"):
-        keys = sorted(str(key) for key in report[what])
-        if keys:
-            more = f", and {len(keys) - _MOST_KEYS} more" if len(keys) > _MOST_KEYS else ""
-            raise ExportError(
-                f"the weights of transformers/{name} do not fit its config.json: {len(keys)} {what.replace('_', ' ')} "
-                f"({', '.join(keys[:_MOST_KEYS])}{more}); give the two files that belong together"
-            )
+    # Published folders hold keys of older versions that nobody reads.
+    checked = ("missing", "mismatched") if state is None else ("missing", "unexpected", "mismatched")
+    problems = [_phrase(what, report[f"{what}_keys"]) for what in checked]
+    if any(problems):
+        what = "; ".join(problem for problem in problems if problem)
+        raise ExportError(
+            f"{file or f'the weights of transformers/{name}'} do not fit the config.json of {name}: {what}; give two files that "
+            "belong together"
+        )
     return module
+
+
+def _phrase(what: str, keys: Collection[Any]) -> str:
+    """How many keys are missing or the like, and the first ten; empty without any."""
+    named = sorted(str(key) for key in keys)
+    more = f", and {len(named) - _MOST_KEYS} more" if len(named) > _MOST_KEYS else ""
+    return f"{len(named)} {what} ({', '.join(named[:_MOST_KEYS])}{more})" if named else ""
 
 
 def _random(kind: Any, config: PretrainedConfig) -> Any:
