@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -159,7 +160,8 @@ class Prompter:
 class PromptedPredictor(Predictor):
     """A prompter with the same prompts for every image, in the steps of a predictor; masks without a pixel are left out.
 
-    `texts` are prompts as in `parse_prompts`. `infer_parts` are the seconds of the last `infer` by stage.
+    `texts` are prompts as in `parse_prompts`; the track id of a result is the number of its prompt, from 1. `infer_parts` are
+    the seconds of the last `infer` by stage.
     """
 
     def __init__(self, prompter: Prompter, texts: Sequence[str]) -> None:
@@ -171,6 +173,7 @@ class PromptedPredictor(Predictor):
         self.prompter, self._texts = prompter, tuple(texts)
         self.infer_parts = prompter.seconds
         self._placement: Placement | None = None
+        self._every = self.postprocess.model_copy(update={"conf_threshold": 0.0})
 
     def prepare(self, image: Image, regions: Boxes | None = None) -> tuple[Tensors, Placement]:
         feeds, self._placement = super().prepare(image, regions)
@@ -185,10 +188,11 @@ class PromptedPredictor(Predictor):
         return {self.spec.head.outputs[role]: value for role, value in decoded.items()}
 
     def finish(self, outputs: Tensors, placement: Placement) -> Result:
-        found = super().finish(outputs, placement)
-        if isinstance(found, Detections) and found.masks is not None:
-            return found[np.array([mask.pixels.size > 0 for mask in found.masks], bool)]
-        return found
+        by_role = {role: outputs[name] for role, name in self.spec.head.outputs.items()}
+        every = prompted.decode(by_role, self.spec, placement, self._every)
+        drawn = np.array([mask.pixels.size > 0 for mask in every.masks or ()], bool)
+        kept = np.flatnonzero(drawn & (every.scores >= self.postprocess.conf_threshold))
+        return replace(every[kept], track_ids=kept + 1)
 
     def close(self) -> None:
         self.prompter.close()

@@ -105,6 +105,8 @@ def test_a_predictor_asks_the_same_of_every_image_and_leaves_empty_masks_out(bun
         found = predictor(IMAGE)
         assert isinstance(found, Detections)
         assert np.abs(found.boxes_xyxy - [LEFT, RIGHT]).max() <= 1  # the second shows nothing bright
+        assert found.track_ids is not None
+        assert found.track_ids.tolist() == [1, 3]
         assert predictor.settings["prompts"] == " ".join(prompts)
         larger = predictor(np.kron(IMAGE, np.ones((2, 2, 1), np.uint8)))
         assert isinstance(larger, Detections)

@@ -71,6 +71,15 @@ def test_laps_share_out_all_the_time_that_passed(monkeypatch: pytest.MonkeyPatch
     assert laps.seconds == {"capture": 2.5, "infer": 0.25}
 
 
+def test_a_stage_gives_all_its_time_to_its_parts() -> None:
+    laps = Laps()
+    laps.seconds = {"prepare": 1.0, "infer": 5.0}
+    laps.split("infer", None)
+    assert laps.seconds == {"prepare": 1.0, "infer": 5.0}
+    laps.split("infer", {"encode": 3.0, "decode": 1.5})
+    assert laps.seconds == {"prepare": 1.0, "encode": 3.0, "decode": 2.0}
+
+
 def test_the_table_aligns_its_columns() -> None:
     summary = StageSummary(count=1234, mean_ms=1.5, p50_ms=1.25, p95_ms=2.0, p99_ms=123.456, max_ms=200.0)
     lines = table({"infer": summary, "end_to_end": summary}).splitlines()
