@@ -13,6 +13,7 @@ from edgewright.export.request import ExportRequest
 from edgewright.pipeline.benchmark import benchmark
 from edgewright.pipeline.cli import main
 from edgewright.pipeline.datasets import open_dataset
+from edgewright.pipeline.evaluate import evaluate
 from edgewright.pipeline.proposing import propose
 from edgewright.pipeline.verify import verify
 from edgewright.runtime.bundle import Bundle, load_bundle
@@ -112,6 +113,17 @@ def test_stored_regions_give_the_detections_of_the_method_that_made_them(bundle:
         reports[name] = json.loads(out.read_text())
     assert reports["stored"] == reports["own"]
     assert len(reports["own"]) > 20
+
+
+def test_a_report_says_how_many_objects_the_regions_cover(bundle: Bundle) -> None:
+    """Every object is covered by a region of its own here, so not more of them than have a region that is near enough."""
+    data = open_dataset("synthetic:1:4")
+    values = {m.name: m.value for m in evaluate(bundle, data, threads=1).measurements}
+    near = propose(data, method="windows", count=60).covered
+    assert near is not None
+    assert 0 < values["proposal-recall50"] <= near
+    assert values["proposal-AR10"] <= values["proposal-AR100"] == values["proposal-AR1000"]
+    assert {"any-AR10", "any-AR100", "any-recall50"} <= set(values)
 
 
 def test_a_picture_that_the_file_does_not_know_ends_the_run_with_its_name(

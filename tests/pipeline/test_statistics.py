@@ -191,7 +191,7 @@ def test_confusion_matrices_and_panoptic_counts_are_resampled_alike() -> None:
     random = np.random.default_rng(0)
     confusion = random.integers(1, 50, (6, 3, 3))
 
-    def miou(total: npt.NDArray[np.int64]) -> dict[str, float]:
+    def miou(total: Floats) -> dict[str, float]:
         hits = np.diag(total)
         return {"mIoU": float((hits / (total.sum(axis=0) + total.sum(axis=1) - hits)).mean())}
 
