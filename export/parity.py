@@ -27,9 +27,10 @@ _log = logging.getLogger(__name__)
 Tensors = dict[str, npt.NDArray[Any]]
 Reference = Callable[[Tensors], Tensors]
 
+# A mask is cut out of the features by a box that may be off by as much as any output; as a result it is judged by its IoU.
+_MASK_TOLERANCE = 1e-2
 TENSOR_TOLERANCE = 1e-3  # of max(1, |reference|): rounding grows with the values, a fixed bound would fit no box
 _PIXELS_AGREE = 0.99
-_LARGEST_LOGIT = 10.0
 _MAPS = ("semantic", "panoptic")
 # Graphs that choose boxes themselves: two almost equal scores may change places, and with them whole rows. In a network of
 # queries, a bit of an attention mask may fall to the other side, and with it one query.
@@ -100,7 +101,10 @@ def _compare(
     errors: dict[str, float] = {}
     detections = matched = 0
     shares = []
-    settings = spec.postprocess.model_copy(update={"conf_threshold": min(spec.postprocess.conf_threshold, 0.05)})
+    # What is compared is the graph; a refinement looks at the picture.
+    settings = spec.postprocess.model_copy(
+        update={"conf_threshold": min(spec.postprocess.conf_threshold, 0.05), "refine": None}
+    )
     with open_backend(backend, model, BackendOptions()) as engine:
         for (title, feeds, placement), reference in zip(cases, wanted, strict=True):
             where = f"on the image '{title}' in backend '{backend}'"
@@ -135,42 +139,34 @@ def compare_tensors(
             )
     if "masks" in spec.head.outputs:
         wanted, got = _with_mask_probabilities(wanted, spec), _with_mask_probabilities(got, spec)
-    if spec.head.kind == "rcnn":
-        wanted, got = (_without_unread_boxes(outputs, spec, conf_threshold) for outputs in (wanted, got))
     if spec.head.kind in _CHOOSING_HEADS:
         wanted, got = _pair_rows(wanted, got, spec, conf_threshold, where=where)
     return {
-        tensor.name: _tensor_error(wanted[tensor.name], got[tensor.name], tensor.name, where) for tensor in spec.outputs
+        tensor.name: _tensor_error(wanted, got, tensor.name, _tolerance(tensor.name, spec), where=where)
+        for tensor in spec.outputs
     }
 
 
 def _with_mask_probabilities(outputs: Tensors, spec: ModelSpec) -> Tensors:
-    """A mask's logits, which follow every hair's breadth that a box moves, as the probabilities that are pasted.
-
-    Where a mask's logits exceed 10, they are scaled down to that: rounding grows with the largest value of a map, and its
-    smallest ones, at the edge of the object, inherit it.
-    """
+    """A mask's logits, which follow every hair's breadth that a box moves, as the probabilities that are pasted."""
     name = spec.head.outputs["masks"]
-    logits = outputs[name].astype(np.float64)
-    largest = np.abs(logits).max(axis=(-2, -1), keepdims=True)
-    return {**outputs, name: 1 / (1 + np.exp(-logits / np.maximum(1.0, largest / _LARGEST_LOGIT)))}
+    return {**outputs, name: 1 / (1 + np.exp(-outputs[name].astype(np.float64)))}
 
 
-def _without_unread_boxes(outputs: Tensors, spec: ModelSpec, conf_threshold: float) -> Tensors:
-    """The boxes [1, K, C, 4] of classes that no result is made of as zeros: nothing keeps what is never trained in bounds."""
-    boxes, scores = spec.head.outputs["boxes"], outputs[spec.head.outputs["scores"]]
-    return {**outputs, boxes: outputs[boxes] * (scores >= conf_threshold)[..., None]}
+def _tolerance(name: str, spec: ModelSpec) -> float:
+    masks = spec.head.kind == "roi_masks" and name == spec.head.outputs["masks"]
+    return _MASK_TOLERANCE if masks else TENSOR_TOLERANCE
 
 
-def _tensor_error(wanted: npt.NDArray[Any], got: npt.NDArray[Any], name: str, where: str) -> float:
-    errors = _relative(wanted, got)
+def _tensor_error(wanted: Tensors, got: Tensors, name: str, tolerance: float, *, where: str) -> float:
+    errors = _relative(wanted[name], got[name])
     if not errors.size:
         return 0.0
     worst = np.unravel_index(int(np.argmax(errors)), errors.shape)
-    if not errors[worst] <= TENSOR_TOLERANCE:  # NaN fails too
+    if not errors[worst] <= tolerance:  # NaN fails too
         raise ParityError(
-            f"output '{name}' differs {where}: at {[int(i) for i in worst]} the network gives {wanted[worst]:.6g}, the graph "
-            f"{got[worst]:.6g}, beyond {TENSOR_TOLERANCE:g} * max(1, |value|); look for layers that are random or behave "
+            f"output '{name}' differs {where}: at {[int(i) for i in worst]} the network gives {wanted[name][worst]:.6g}, the graph "
+            f"{got[name][worst]:.6g}, beyond {tolerance:g} * max(1, |value|); look for layers that are random or behave "
             "otherwise in training mode, and for values near the limits of float32"
         )
     return float(errors[worst])
@@ -191,15 +187,19 @@ def _pair_rows(
     rows = len(scores)
     planes = spec.head.outputs.get("semantic")
     names = [name for name in wanted if wanted[name].shape[1:2] == (rows,) and name != planes]
-    error = np.max([_relative(wanted[n][0], got[n][0]).reshape(rows, -1).max(axis=1) for n in names], axis=0)
+    # A class that is not seen in a row has a box of no use, which nothing keeps in bounds.
+    read = {spec.head.outputs["boxes"]: (scores >= conf_threshold)[..., None]} if spec.head.kind == "rcnn" else {}
+    allowed = {name: _tolerance(name, spec) for name in names}
+    error = _row_errors(wanted, got, allowed, read, np.arange(rows), np.arange(rows))
     seen = scores.reshape(rows, -1).max(axis=1) >= conf_threshold
     partner = np.arange(rows)
-    free = set(np.flatnonzero(error > TENSOR_TOLERANCE).tolist())
+    free = set(np.flatnonzero(error > 1).tolist())
     lost = []
-    for row in np.flatnonzero((error > TENSOR_TOLERANCE) & seen).tolist():
-        distance = {other: _row_distance(wanted, got, names, row, other) for other in free}
-        best = min(distance, key=lambda other: distance[other], default=row)
-        if distance.get(best, np.inf) <= TENSOR_TOLERANCE:
+    for row in np.flatnonzero((error > 1) & seen).tolist():
+        others = np.array(sorted(free))
+        distance = _row_errors(wanted, got, allowed, read, np.full(len(others), row), others)
+        best = int(others[np.argmin(distance)])
+        if distance.min() <= 1:
             partner[row] = best
             free.discard(best)
         else:
@@ -207,8 +207,11 @@ def _pair_rows(
     if len(lost) <= math.ceil(rows / _CHANGED_PLACES):
         seen[lost] = False
     kept = np.flatnonzero(seen)
-    pick = {n: (wanted[n][:, kept], got[n][:, partner[kept]]) if n in names else (wanted[n], got[n]) for n in wanted}
-    return {n: pair[0] for n, pair in pick.items()}, {n: pair[1] for n, pair in pick.items()}
+    reference = {n: wanted[n][:, kept] if n in names else wanted[n] for n in wanted}
+    chosen = {n: got[n][:, partner[kept]] if n in names else got[n] for n in wanted}
+    for name, mask in read.items():
+        chosen[name] = np.where(mask[kept], chosen[name], reference[name])
+    return reference, chosen
 
 
 def _row_scores(outputs: Tensors, spec: ModelSpec) -> npt.NDArray[Any]:
@@ -220,8 +223,22 @@ def _row_scores(outputs: Tensors, spec: ModelSpec) -> npt.NDArray[Any]:
     return np.asarray(exponentials[:, :-1] / exponentials.sum(axis=1, keepdims=True))
 
 
-def _row_distance(wanted: Tensors, got: Tensors, names: list[str], row: int, other: int) -> float:
-    return max(float(_relative(wanted[n][0, row], got[n][0, other]).max()) for n in names)
+def _row_errors(
+    wanted: Tensors,
+    got: Tensors,
+    allowed: Mapping[str, float],
+    read: Mapping[str, npt.NDArray[np.bool_]],
+    rows: npt.NDArray[np.int64],
+    others: npt.NDArray[np.int64],
+) -> npt.NDArray[np.float64]:
+    """How far each of the wanted `rows` is from the graph's row at the same place of `others`, in what is read of it, as a
+    multiple of the allowed error."""
+    errors = []
+    for name, tolerance in allowed.items():
+        relative = _relative(wanted[name][0, rows], got[name][0, others]) / tolerance
+        counted = np.where(read[name][rows], relative, 0.0) if name in read else relative
+        errors.append(counted.reshape(len(rows), -1).max(axis=1))
+    return np.asarray(np.max(errors, axis=0))
 
 
 def _decode(outputs: Tensors, spec: ModelSpec, placement: Any, settings: PostprocessSpec) -> Result:
