@@ -103,7 +103,7 @@ def prepared(model: onnx.ModelProto) -> Network:
         raise CalibrationError(
             "the network is quantized already: it holds QuantizeLinear nodes; quantize its float version, or import it as it is"
         )
-    _constants_to_initializers(copy.graph)
+    constants_to_initializers(copy.graph)
     _fold_batch_norm(copy.graph)
     _drop_unread_initializers(copy.graph)
     name_nodes(copy.graph)
@@ -131,7 +131,8 @@ def attribute(node: onnx.NodeProto, name: str, default: object = None) -> object
     return default if found is None else helper.get_attribute_value(found)
 
 
-def _constants_to_initializers(graph: onnx.GraphProto) -> None:
+def constants_to_initializers(graph: onnx.GraphProto) -> None:
+    """Make initializers of the Constant nodes, which mean the same."""
     kept = []
     for node in graph.node:
         value = attribute(node, "value")
