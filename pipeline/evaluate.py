@@ -1,9 +1,8 @@
 """Accuracy of a bundle on labelled images, by the very code that runs on the device."""
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -12,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from edgewright.pipeline.class_maps import class_table, score_maps
-from edgewright.pipeline.console import progress
 from edgewright.pipeline.datasets import BoxDataset, Dataset, MaskDataset, PanopticDataset
 from edgewright.pipeline.datasets._matching import match_labels
 from edgewright.pipeline.device import describe_device
+from edgewright.pipeline.found import coco_results, find, region_records, write_results
 from edgewright.pipeline.panoptic_maps import score_segments, segment_table
 from edgewright.pipeline.per_image import matched, save_per_image
 from edgewright.pipeline.prompted_masks import Prompts, mask_dataset, score_prompts
-from edgewright.pipeline.proposing import names_of
 from edgewright.pipeline.report.schema import BundleIdentity, DataIdentity, Measurement, Report, utc_now
 from edgewright.pipeline.scored import Scored, further
 from edgewright.pipeline.slices import measured_slices, read_slices
@@ -30,26 +28,12 @@ from edgewright.runtime.bundle import Bundle, first_problem
 from edgewright.runtime.errors import UsageError
 from edgewright.runtime.predictor import Predictor, open_predictor
 from edgewright.runtime.prompter import PromptedPredictor
-from edgewright.runtime.results import Boxes, Detections, Image
 from edgewright.runtime.spec import ModelSpec, PostprocessSpec, Task
 
 if TYPE_CHECKING:
-    from edgewright.pipeline.metrics.coco import CocoResult, CocoScores, RunLengths
+    from edgewright.pipeline.metrics.coco import CocoResult, CocoScores
 
 _MAP_TASKS = {"semantic": "class maps", "panoptic": "panoptic maps"}
-
-
-@dataclass(frozen=True, eq=False)
-class Found:
-    """What a network found on an image of the data set; masks are kept as run lengths, `detections` has none.
-
-    `proposals` (N, 4) are the regions that it was fed, where it takes any from outside.
-    """
-
-    image_id: int
-    detections: Detections
-    masks: Sequence["RunLengths"] | None = None
-    proposals: Boxes | None = None
 
 
 def evaluate(
@@ -152,12 +136,12 @@ def _score_detections(
         # Opened first, so that a path that cannot be written is known before the long run.
         file = stack.enter_context(atomic_file(detections_path)) if detections_path is not None else None
         predictor = stack.enter_context(opened())
-        found = list(_predict(predictor, boxes))
+        found = list(find(predictor, boxes))
         if file is not None:
-            _write_results(file, coco_results(found, category_ids))
+            write_results(file, coco_results(found, category_ids))
     results, limit = list(coco_results(found, category_ids)), predictor.postprocess.max_detections
     scores = _box_scores(boxes, results, limit)
-    truth, regions = boxes.coco_ground_truth(), _regions(found)
+    truth, regions = boxes.coco_ground_truth(), region_records(found)
     per_image = matched(truth, masks, results, max_detections=limit, proposals=regions)
     coco = (*scores.measurements, *_mask_measurements(masks, results, limit))
     notes = (*boxes.notes, *_unscored(bundle.spec, category_ids, masks), *scores.notes)
@@ -189,59 +173,10 @@ def evaluation_settings(
         raise UsageError(f"{first_problem(err)}; thresholds lie within 0 and 1, detections start at 1") from err
 
 
-def coco_results(found: Sequence[Found], category_ids: Sequence[int | None]) -> Iterator["CocoResult"]:
-    """What was found, as records of a COCO results file; labels without a category are left out."""
-    for image in found:
-        objects = image.detections
-        rows = zip(objects.boxes_xyxy.tolist(), objects.scores.tolist(), objects.class_ids.tolist(), strict=True)
-        for number, ((x1, y1, x2, y2), score, class_id) in enumerate(rows):
-            category_id = category_ids[class_id]
-            if category_id is None:
-                continue
-            box = [x1, y1, x2 - x1, y2 - y1]
-            result: CocoResult = {
-                "image_id": image.image_id, "category_id": category_id, "bbox": box, "score": score
-            }  # fmt: skip
-            yield result if image.masks is None else {**result, "segmentation": image.masks[number]}
-
-
-def _regions(found: Sequence[Found]) -> list[dict[str, Any]] | None:
-    """The proposals as records, the best of an image with the highest score; None where the network takes none."""
-    if any(image.proposals is None for image in found):
-        return None
-    return [
-        {"image_id": image.image_id, "bbox": [x1, y1, x2 - x1, y2 - y1], "score": -float(place)}
-        for image in found
-        for place, (x1, y1, x2, y2) in enumerate([] if image.proposals is None else image.proposals.tolist())
-    ]
-
-
 def _boxes(dataset: Dataset) -> BoxDataset:
     if not isinstance(dataset, BoxDataset):
         raise UsageError(f"data '{dataset.uri}' has no boxes to compare with; give coco:IMAGES_DIR:ANNOTATIONS.json")
     return dataset
-
-
-def _predict(predictor: Predictor, dataset: Dataset) -> Iterator[Found]:
-    wanted = predictor.spec.proposals
-    for sample in progress(dataset, total=len(dataset), description="evaluate"):
-        image = sample.image()
-        regions = predictor.propose(image, names_of(sample))
-        feeds, placement = predictor.prepare(image, regions)
-        result = predictor.finish(predictor.infer(feeds), placement)
-        if not isinstance(result, Detections):
-            raise UsageError(f"{predictor.spec.name} gives a {type(result).__name__}, boxes need Detections")
-        fed = None if regions is None or wanted is None else regions[: wanted.count]
-        yield Found(sample.image_id, replace(result, masks=None), _run_lengths(result, image), fed)
-
-
-def _run_lengths(result: Detections, image: Image) -> "Sequence[RunLengths] | None":
-    """The masks, small enough to keep those of every image of a large data set."""
-    if result.masks is None:
-        return None
-    from edgewright.pipeline.metrics.coco_masks import run_lengths
-
-    return [run_lengths(mask, (image.shape[0], image.shape[1])) for mask in result.masks]
 
 
 def _mask_truth(spec: ModelSpec, dataset: BoxDataset) -> dict[str, Any] | None:
@@ -286,21 +221,11 @@ def _report(
         data=DataIdentity(uri=dataset.uri, digest=dataset.digest, images=len(dataset)),
         settings={"evaluate": settings},
         device=device.identity,
-        software={**device.software, "faster-coco-eval": metadata.version("faster-coco-eval")},
+        software={**device.software, **_evaluator()},
         measurements=measurements,
         notes=notes,
         created=utc_now(),
     )
-
-
-def _write_results(path: Path, results: Iterator["CocoResult"]) -> None:
-    """One record a line: 500 000 records of a large data set need no large text in memory."""
-    with path.open("w", encoding="utf-8") as file:
-        file.write("[")
-        for number, result in enumerate(results):
-            file.write(",\n" if number else "\n")
-            file.write(json.dumps(result, separators=(",", ":"), allow_nan=False))
-        file.write("\n]\n")
 
 
 def _unscored(spec: ModelSpec, category_ids: Sequence[int | None], masks: dict[str, Any] | None) -> tuple[str, ...]:
@@ -310,3 +235,11 @@ def _unscored(spec: ModelSpec, category_ids: Sequence[int | None], masks: dict[s
     if spec.task == "instance" and masks is None:
         notes.append("AP and AR are those of the boxes; the labels have no masks to score")
     return tuple(notes)
+
+
+def _evaluator() -> dict[str, str]:
+    """The version of the package that scores boxes and masks; maps need none."""
+    try:
+        return {"faster-coco-eval": metadata.version("faster-coco-eval")}
+    except metadata.PackageNotFoundError:
+        return {}
