@@ -55,6 +55,11 @@ def prove_parity(
     cases = [(title, *_prepared(image, spec)) for title, image in images.items()]
     wanted = [reference(feeds) for _, feeds, _ in cases]
     results = tuple(_compare_if_possible(backend, model, spec, cases, wanted) for backend in backends)
+    if spec.task in ("detect", "instance") and spec.head.kind in _CHOOSING_HEADS and not results[0].detections:
+        _log.warning(
+            "the network detects nothing on any of the parity images, so nothing was compared; with trained weights, give it "
+            "a picture of what it knows with --image"
+        )
     return Parity(reference=name, images=tuple(images), backends=results)
 
 
