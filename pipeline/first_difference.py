@@ -50,11 +50,14 @@ def first_difference(a: Predictor, b: Predictor, images: Sequence[Image]) -> Fir
     it: it is the first after the last that agrees. Where the input tensors differ, B is also run on A's, which tells whether they
     are the cause.
     """
+    if a.spec.graphs or b.spec.graphs:
+        agree = all(_results_agree(a(image), b(image), a, b) for image in images)
+        return _by_results_alone(a.spec, b.spec, "one of them consists of several graphs", agree=agree)
     walks = [(_walk(a, image), _walk(b, image)) for image in images]
-    agree = all(_results_agree(one, other, a, b) for one, other in walks)
-    reason = _not_comparable(a.spec, b.spec, walks)
+    agree = all(_results_agree(one.result, other.result, a, b) for one, other in walks)
+    reason = _other_outputs(a.spec, b.spec, walks)
     if reason is not None:
-        return _by_results_alone(a.spec, b.spec, reason, agree=agree)
+        return _by_results_alone(a.spec, b.spec, f"A and B are different networks: {reason}", agree=agree)
     stages = _stages(a.spec, b.spec, walks)
     if agree:
         return _nothing(a, b, stages)
@@ -77,11 +80,9 @@ def _walk(predictor: Predictor, image: Image) -> Walked:
     return Walked(image, tensor, placement, roles, predictor.finish(outputs, placement))
 
 
-def _not_comparable(a: ModelSpec, b: ModelSpec, walks: Sequence[tuple[Walked, Walked]]) -> str | None:
-    """Why nothing but results can be compared, None when all can."""
+def _other_outputs(a: ModelSpec, b: ModelSpec, walks: Sequence[tuple[Walked, Walked]]) -> str | None:
+    """Why the raw tensors cannot be compared, None when they can."""
     one, other = walks[0]
-    if any(spec.tiling or spec.graphs for spec in (a, b)):
-        return "one of them works in tiles or by several graphs"
     if a.head.kind != b.head.kind or one.outputs.keys() != other.outputs.keys():
         return f"A has a {a.head.kind} head ({', '.join(one.outputs)}) and B a {b.head.kind} head ({', '.join(other.outputs)})"
     for role in one.outputs:
@@ -97,8 +98,8 @@ def _by_results_alone(a: ModelSpec, b: ModelSpec, reason: str, *, agree: bool) -
     what = "the results agree all the same" if agree else "only their results can be compared"
     return FirstDifference(
         stage=None,
-        kind="different networks",
-        sentence=f"A and B are different networks: {reason}; {what}.{inputs}",
+        kind="none" if agree else "different networks",
+        sentence=f"{reason}; {what}.{inputs}",
         advice="compare two exports of one network to find a mistake in one of them",
     )
 
@@ -201,9 +202,9 @@ def _decodable(walked: Walked) -> tuple[dict[str, Array], Placement]:
     return walked.outputs, walked.placement
 
 
-def _results_agree(one: Walked, other: Walked, a: Predictor, b: Predictor) -> bool:
+def _results_agree(ours: Result, other: Result, a: Predictor, b: Predictor) -> bool:
     _, numbers = class_table(a.spec.labels, b.spec.labels)
-    ours, theirs = one.result, renumbered(other.result, numbers)
+    theirs = renumbered(other, numbers)
     if isinstance(ours, Detections) and isinstance(theirs, Detections):
         matches = match_detections(ours, theirs, a.postprocess)
         return not matches.lost and not matches.extra

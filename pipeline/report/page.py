@@ -7,20 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 
-from edgewright.pipeline.console import progress
 from edgewright.pipeline.datasets import open_dataset
 from edgewright.pipeline.metrics.curves import curves
-from edgewright.pipeline.per_image import PerImage, load_per_image
 from edgewright.pipeline.report import plots
-from edgewright.pipeline.report.facts import backend_of, device_words
+from edgewright.pipeline.report.deltas import deltas_of
 from edgewright.pipeline.report.figures import Plot, drawn
-from edgewright.pipeline.report.numbers import shown, signed
+from edgewright.pipeline.report.numbers import shown
 from edgewright.pipeline.report.rendering import render
-from edgewright.pipeline.report.schema import Report, load_report
+from edgewright.pipeline.report.subjects import Subject, renamed, subjects_of
 from edgewright.pipeline.report.worst import Pictured, Regressed, pictured, worst_images
-from edgewright.pipeline.statistics import paired_bootstrap, too_few
 from edgewright.runtime.bundle import Bundle
 from edgewright.runtime.errors import UsageError
 from edgewright.runtime.results import Image
@@ -37,42 +33,10 @@ _TABLED = (
     "peak_rss",
     "model_size",
 )
-_CLASS_PREFIXES = ("AP/", "IoU/", "PQ/")
-_RESAMPLES = 1000
 _WORST = 6
 # A page of figures that are read one by one.
 _MOST_CURVED = 4
 _PICTURE_PX = 480
-
-
-@dataclass(frozen=True, eq=False)
-class Subject:
-    """One release on one device: its reports, and what was found image by image where that was kept."""
-
-    label: str
-    reports: tuple[Report, ...]
-    per_image: PerImage | None
-
-    def value(self, name: str) -> float | None:
-        """A measurement of any of the reports, the latest first."""
-        found = (report.measurement(name) for report in sorted(self.reports, key=lambda r: r.created, reverse=True))
-        return next((measured.value for measured in found if measured), None)
-
-    def names(self) -> list[str]:
-        """Everything that was measured, each once."""
-        return list(dict.fromkeys(m.name for report in self.reports for m in report.measurements))
-
-
-@dataclass(frozen=True)
-class Delta:
-    """Candidate minus baseline of a metric, in words too; `interval` None where no images can be resampled."""
-
-    metric: str
-    candidate: str
-    baseline: str
-    change: str
-    interval: str
-    worse: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,16 +64,16 @@ def report_page(
     Reports of one bundle on one backend and device belong together, such as those of evaluate and of benchmark. The first such
     release is the candidate. `rerun` draws the images that lost most.
     """
-    subjects = _subjects(paths)
-    base = _subjects(baselines)
+    subjects = subjects_of(paths)
+    base = subjects_of(baselines)
     if len(base) > 1:
         raise UsageError(
             f"the baseline's reports are of several releases ({', '.join(s.label for s in base)}); give those of one"
         )
     baseline = base[0] if base else None
-    every = [*subjects, *([_renamed(baseline, "baseline")] if baseline else [])]
+    every = [*subjects, *([renamed(baseline, "baseline")] if baseline else [])]
     figures = list(_figures(every))
-    deltas, class_plot, note = _deltas(subjects[0], baseline) if baseline else ([], None, "")
+    deltas, class_plot, note = deltas_of(subjects[0], baseline) if baseline else ([], None, "")
     figures += [class_plot] if class_plot else []
     worst = _worst(subjects[0], baseline)
     html = render(
@@ -127,43 +91,6 @@ def report_page(
         facts=[(subject.label, _facts(subject)) for subject in every],
     )
     return Page(html, tuple(figures))
-
-
-def _subjects(paths: Sequence[str | Path]) -> list[Subject]:
-    """The releases in the order of their first report; labels name the device only where there are several."""
-    groups: dict[tuple[str, ...], list[tuple[Path, Report]]] = {}
-    for path in map(Path, paths):
-        report = load_report(path)
-        key = (
-            report.bundle.digest,
-            report.bundle.precision,
-            backend_of(report),
-            device_words(report.device),
-            report.bundle.name,
-        )
-        groups.setdefault(key, []).append((path, report))
-    devices = {key[3] for key in groups}
-    labels = [
-        f"{name} {precision} {backend}{f' on {device}' if len(devices) > 1 else ''}"
-        for _, precision, backend, device, name in groups
-    ]
-    unique = [
-        label if labels.count(label) == 1 else f"{label} {key[0][:8]}"
-        for label, key in zip(labels, groups, strict=True)
-    ]
-    return [
-        Subject(label, tuple(report for _, report in group), _per_image(group))
-        for label, group in zip(unique, groups.values(), strict=True)
-    ]
-
-
-def _per_image(group: Sequence[tuple[Path, Report]]) -> PerImage | None:
-    found = (load_per_image(path, report.per_image) for path, report in group if report.per_image)
-    return next((results for results in found if results is not None), None)
-
-
-def _renamed(subject: Subject, label: str) -> Subject:
-    return Subject(f"{label}: {subject.label}", subject.reports, subject.per_image)
 
 
 def _columns(subjects: Sequence[Subject]) -> list[str]:
@@ -204,54 +131,6 @@ def _stages(subject: Subject) -> dict[str, dict[str, float]]:
         if parts[0] == "latency" and len(parts) == 3 and (value := subject.value(name)) is not None:
             stages.setdefault(parts[1], {})[parts[2]] = value
     return {stage: found for stage, found in stages.items() if "p50" in found}
-
-
-def _deltas(candidate: Subject, baseline: Subject) -> tuple[list[Delta], Plot | None, str]:
-    """The metrics that both have, the classes as a figure, and how the intervals came about."""
-    measured = {m.name: m for report in candidate.reports for m in report.measurements}
-    names = [name for name in measured if baseline.value(name) is not None]
-    intervals, note = _intervals(candidate, baseline, [n for n in names if measured[n].unit == "fraction"])
-    deltas, classes = [], []
-    for name in names:
-        ours, theirs, kind = candidate.value(name), baseline.value(name), measured[name]
-        if ours is None or theirs is None:
-            continue
-        interval = intervals.get(name)
-        if name.startswith(_CLASS_PREFIXES):
-            classes.append((name.partition("/")[2], ours - theirs, interval))
-        deltas.append(
-            Delta(
-                metric=name,
-                candidate=shown(ours, kind.unit, apart_from=theirs),
-                baseline=shown(theirs, kind.unit, apart_from=ours),
-                change=signed(ours - theirs, kind.unit),
-                interval=" to ".join(signed(bound, kind.unit) for bound in interval) if interval else "",
-                worse=(ours < theirs) if kind.higher_is_better else (ours > theirs),
-            )
-        )
-    plot = drawn(plots.class_deltas, candidate.label, classes, "class-deltas") if classes else None
-    return deltas, plot, note
-
-
-def _intervals(
-    candidate: Subject, baseline: Subject, names: Sequence[str]
-) -> tuple[Mapping[str, tuple[float, float]], str]:
-    """Of each difference for itself: a figure shows them, the gate judges them together."""
-    ours, theirs = candidate.per_image, baseline.per_image
-    if ours is None or theirs is None or not ours.same_images(theirs):
-        return {}, "Without the results of the same images on both sides there are no intervals."
-    samples = paired_bootstrap(
-        ours.scores(names),
-        theirs.scores(names),
-        resamples=_RESAMPLES,
-        track=lambda numbers: progress(numbers, total=_RESAMPLES, description="resample"),
-    )
-    found = {name: samples.difference(name, 0.95).interval for name in samples.names if not too_few(samples, name)}
-    finite = {name: interval for name, interval in found.items() if np.isfinite(interval).all()}
-    return (
-        finite,
-        f"Intervals of 95 % for each difference alone, from {_RESAMPLES} resamples of {samples.images} images.",
-    )
 
 
 def _worst(candidate: Subject, baseline: Subject | None) -> tuple[Regressed, ...]:
