@@ -135,5 +135,5 @@ def test_a_map_with_nan_is_refused() -> None:
 def test_other_than_one_of_its_outputs_is_refused(roles: list[str]) -> None:
     model = spec("logits", 2)
     wrong = model.model_copy(update={"head": HeadSpec(kind="semantic", outputs=dict.fromkeys(roles, "out"))})
-    with pytest.raises(BundleError, match=r"wants one of the outputs \['class_ids', 'logits', 'probability'\]"):
+    with pytest.raises(BundleError, match=r"wants the outputs \['logits'\] or \['probability'\] or \['class_ids'\]"):
         load_head(wrong)
