@@ -175,7 +175,7 @@ def evaluation_settings(
 
 def _boxes(dataset: Dataset) -> BoxDataset:
     if not isinstance(dataset, BoxDataset):
-        raise UsageError(f"data '{dataset.uri}' has no boxes to compare with; give coco:IMAGES_DIR:ANNOTATIONS.json")
+        raise UsageError(f"data '{dataset.uri}' has no boxes to compare with; give coco:, voc: or yolo: data")
     return dataset
 
 

@@ -20,11 +20,11 @@ ClassOfLabel = tuple[int | None, ...]
 def segment_table(spec: ModelSpec, dataset: PanopticDataset) -> ClassOfLabel:
     """Which class of the data, as an index, every label means by its name, None for one that the data do not have.
 
-    DataError when a class of the data has no label.
+    DataError when a class that the data use has no label.
     """
     classes = dataset.segment_classes
     index = {one.id: k for k, one in enumerate(classes)}
-    matched = match_names(spec, classes, frozenset(index), dataset.uri)
+    matched = match_names(spec, classes, dataset.annotated, dataset.uri)
     return tuple(None if number is None else index[number] for number in matched)
 
 

@@ -124,6 +124,11 @@ class PanopticDataset(Dataset):
     @abstractmethod
     def segment_classes(self) -> tuple[SegmentClass, ...]: ...
 
+    @property
+    def annotated(self) -> frozenset[int]:
+        """The ids of the classes that segments may have; fewer than all where the labels use fewer."""
+        return frozenset(one.id for one in self.segment_classes)
+
     @abstractmethod
     def first(self, count: int) -> "PanopticDataset": ...
 

@@ -43,6 +43,10 @@ class PanopticFiles(PanopticDataset):
         return self.categories
 
     @cached_property
+    def annotated(self) -> frozenset[int]:
+        return frozenset(category for _, annotation in self.records for _, category, _ in _segments(annotation))
+
+    @cached_property
     def digest(self) -> str:
         lines = [f"category {c.id} {c.name} {c.is_thing}" for c in sorted(self.categories, key=lambda c: c.id)]
         for image, annotation in sorted(self.records, key=lambda pair: int(pair[0]["id"])):
