@@ -9,8 +9,9 @@ from edgewright.export.labels import LabelSet
 from edgewright.export.model_spec import requested_labels
 from edgewright.export.request import ExportRequest
 from edgewright.export.torch_source import Answer, TorchGraph, TorchNetwork, WrappedGraphs
+from edgewright.export.transformers_input import preprocess_of
 from edgewright.runtime.errors import UsageError
-from edgewright.runtime.spec import HeadSpec, PostprocessSpec, PreprocessSpec, PromptSpec
+from edgewright.runtime.spec import HeadSpec, PostprocessSpec, PromptSpec
 
 # A box, which takes two, and ten points.
 SLOTS = 12
@@ -25,8 +26,6 @@ _MULTIPLE = 32
 _EMBEDDING, _FEATURES = "image_embedding", ("features_stride8", "features_stride4")
 # Far enough below every attention score to vanish in the softmax, and within the range of half precision.
 _NEVER = -6e4
-# transformers.Sam2ImageProcessor
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def accepts(module: Any) -> bool:
@@ -59,7 +58,10 @@ def build_graphs(network: TorchNetwork, request: ExportRequest) -> WrappedGraphs
             head=HeadSpec(
                 kind="prompted", outputs={"masks": "masks", "quality": "quality"}, prompts=_prompt_spec(module)
             ),
-            preprocess=PreprocessSpec(size_hw=(side, side), resize="stretch", scale=1 / 255, mean=_MEAN, std=_STD),
+            # Whatever edges its preprocessor names, the prompts' own coordinates are those of a stretched square.
+            preprocess=preprocess_of(network, request).model_copy(
+                update={"size_hw": (side, side), "resize": "stretch"}
+            ),
             # A prompt asks for one mask, and gets it however sure the network is.
             postprocess=PostprocessSpec(conf_threshold=0.0),
             classes=1,

@@ -107,6 +107,17 @@ def test_a_size_that_the_network_cannot_take_is_refused(network: Any, size: tupl
         build_graphs(TorchNetwork("tiny", network), ExportRequest(source="tiny", size=size))
 
 
+def test_pictures_are_fed_as_sam2s_own_processor_feeds_them_unless_the_folder_says_otherwise(network: Any) -> None:
+    usual = build_graphs(TorchNetwork("tiny", network), ExportRequest(source="tiny")).imported.preprocess
+    # transformers.Sam2ImageProcessor: stretched, RGB, 1/255, the mean and deviation of ImageNet.
+    assert (usual.size_hw, usual.resize, usual.color, usual.interpolation) == ((SIDE, SIDE), "stretch", "rgb", "linear")
+    assert (usual.mean, usual.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert usual.scale == pytest.approx(1 / 255)
+    own = TorchNetwork("tiny", network, preprocessor={"image_mean": [0.5] * 3, "image_std": [0.25] * 3})
+    other = build_graphs(own, ExportRequest(source="tiny")).imported.preprocess
+    assert (other.size_hw, other.mean, other.std) == ((SIDE, SIDE), (0.5,) * 3, (0.25,) * 3)
+
+
 def test_the_bundle_holds_two_static_graphs_whose_parity_is_proven(bundle: Bundle) -> None:
     models = {file.graph: file.name for file in bundle.files if file.role == "model"}
     assert models == {"main": "image_encoder.onnx", "mask_decoder": "mask_decoder.onnx"}
