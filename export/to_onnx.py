@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -55,17 +56,31 @@ def to_onnx(
     module.eval()
     job = _Job(module, inputs, _output_shapes(module, inputs, outputs))
     problems = []
+    branch: str | None = None
     for name in exporters or tuple(_EXPORTERS):
         try:
             model = _finished(_quietly(_EXPORTERS[name], job), job)
+        except _SizeFollowsPicture:
+            raise  # the next exporter would build the size of one picture into the graph
         except ExportError as err:
             problems.append((name, str(err)))
         except Exception as err:  # noqa: BLE001 - the exporters let anything through; the next one may know better
             problems.append((name, _first_line(err)))
+            branch = branch or _branch_on_values(err)
         else:
+            if branch is not None:
+                _log.warning(
+                    "the network asks a tensor for its value and goes on accordingly (%s); the way it takes for a blank image is "
+                    "built into the graph: write that with torch.where, unless the value is the same for every picture",
+                    branch,
+                )
             return Converted(model, f"torch {name}", opset_of(model))
         _log.info("the %s exporter cannot: %s", *problems[-1])
     raise ExportError(_explanation(problems))
+
+
+class _SizeFollowsPicture(ExportError):
+    """An output's size depends on values of the input."""
 
 
 def check_static(model: onnx.ModelProto) -> None:
@@ -180,6 +195,7 @@ def _quietly(export: Callable[[_Job], onnx.ModelProto], job: _Job) -> onnx.Model
 
 
 def _finished(model: onnx.ModelProto, job: _Job) -> onnx.ModelProto:
+    _refuse_free_sizes(model)
     model = onnxslim.slim(model)
     # Tracing leaves names for sizes that are constant all the same; without data-dependent operators they are torch's.
     for value in model.graph.output:
@@ -189,6 +205,33 @@ def _finished(model: onnx.ModelProto, job: _Job) -> onnx.ModelProto:
     model = shape_inference.infer_shapes(model, data_prop=True)
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def _refuse_free_sizes(model: onnx.ModelProto) -> None:
+    """_SizeFollowsPicture for an output one of whose sizes torch could not tell: such values are u0, zuf1, ... to it.
+
+    Where an operator is to blame, `check_static` names it.
+    """
+    if any(node.op_type in DATA_DEPENDENT for node in model.graph.node):
+        return
+    for value in model.graph.output:
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+            if re.search(r"\bz?uf?\d+\b", dim.dim_param):
+                raise _SizeFollowsPicture(
+                    f"output '{value.name}' changes its size with the picture, in dimension {axis}; wrap the network so that it "
+                    "returns a tensor whose size follows from the input's size alone: all rows with their scores, before any is "
+                    "chosen or cut off; the runtime does the rest"
+                )
+
+
+def _branch_on_values(err: BaseException) -> str | None:
+    """The line of the network's code that asks a tensor for its value, where that is what stopped the exporter."""
+    while err.__cause__ is not None:
+        err = err.__cause__
+    if "data-dependent" not in str(err):
+        return None
+    lines = re.findall(r'File "([^"]+)", line (\d+), in \w+\n\s*(\S.*)', str(err))
+    return "{}, line {}: {}".format(*lines[-1]) if lines else "torch does not say where"
 
 
 def _set_shape(value: onnx.ValueInfoProto, shape: tuple[int, ...]) -> None:

@@ -70,6 +70,29 @@ def test_a_data_dependent_output_is_refused_by_name_with_its_operator_and_the_wa
         to_onnx(AboveZero(), {"images": torch.ones(1, 3, 4, 4)}, ("doubled", "positive"))
 
 
+def test_an_output_whose_size_follows_a_value_is_refused_with_its_dimension() -> None:
+    class Cut(torch.nn.Module):
+        def forward(self, images: Any) -> Any:
+            return images[:, :, : max(int(images.sum().item()) % 3, 1)]
+
+    with pytest.raises(ExportError, match=r"^output 'rows' changes its size with the picture, in dimension 2; wrap"):
+        to_onnx(Cut(), {"images": torch.ones(1, 3, 4, 4)}, ("rows",))
+
+
+def test_a_way_through_the_network_that_follows_a_value_is_reported_with_its_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Branch(torch.nn.Module):
+        def forward(self, images: Any) -> Any:
+            if images.sum() > 0:
+                return images * 2
+            return images
+
+    to_onnx(Branch(), {"images": torch.ones(1, 3, 4, 4)}, ("out",))
+    assert "test_to_onnx.py, line" in caplog.text
+    assert "if images.sum() > 0:" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("result", "sentence"),
     [
