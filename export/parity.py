@@ -146,10 +146,7 @@ def compare_tensors(
         wanted, got = _with_mask_probabilities(wanted, spec), _with_mask_probabilities(got, spec)
     if spec.head.kind in _CHOOSING_HEADS:
         wanted, got = _pair_rows(wanted, got, spec, conf_threshold, where=where)
-    return {
-        tensor.name: _tensor_error(wanted, got, tensor.name, _tolerance(tensor.name, spec), where=where)
-        for tensor in spec.outputs
-    }
+    return {tensor.name: _tensor_error(wanted, got, tensor.name, spec, where=where) for tensor in spec.outputs}
 
 
 def _with_mask_probabilities(outputs: Tensors, spec: ModelSpec) -> Tensors:
@@ -163,8 +160,8 @@ def _tolerance(name: str, spec: ModelSpec) -> float:
     return _MASK_TOLERANCE if masks else TENSOR_TOLERANCE
 
 
-def _tensor_error(wanted: Tensors, got: Tensors, name: str, tolerance: float, *, where: str) -> float:
-    errors = _relative(wanted[name], got[name])
+def _tensor_error(wanted: Tensors, got: Tensors, name: str, spec: ModelSpec, *, where: str) -> float:
+    errors, tolerance = _relative(wanted[name], got[name], by_box=_are_boxes(name, spec)), _tolerance(name, spec)
     if not errors.size:
         return 0.0
     worst = np.unravel_index(int(np.argmax(errors)), errors.shape)
@@ -177,10 +174,19 @@ def _tensor_error(wanted: Tensors, got: Tensors, name: str, tolerance: float, *,
     return float(errors[worst])
 
 
-def _relative(wanted: npt.NDArray[Any], got: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+def _are_boxes(name: str, spec: ModelSpec) -> bool:
+    return spec.head.kind in ("rcnn", "roi_masks") and name == spec.head.outputs["boxes"]
+
+
+def _relative(wanted: npt.NDArray[Any], got: npt.NDArray[Any], *, by_box: bool = False) -> npt.NDArray[np.float64]:
+    """The differences by max(1, |wanted|), `by_box` that of the box's largest coordinate: its left edge is a difference of
+    its centre and its side, and no more exact where it happens to lie near 0."""
     reference = wanted.astype(np.float64)
+    size = np.abs(reference)
+    if by_box and size.size:
+        size = size.max(axis=-1, keepdims=True)
     with np.errstate(invalid="ignore"):
-        same = np.where(reference == got, 0.0, np.abs(reference - got) / np.maximum(1.0, np.abs(reference)))
+        same = np.where(reference == got, 0.0, np.abs(reference - got) / np.maximum(1.0, size))
     return np.asarray(np.nan_to_num(same, nan=np.inf))
 
 
@@ -194,15 +200,14 @@ def _pair_rows(
     names = [name for name in wanted if wanted[name].shape[1:2] == (rows,) and name != planes]
     # A class that is not seen in a row has a box of no use, which nothing keeps in bounds.
     read = {spec.head.outputs["boxes"]: (scores >= conf_threshold)[..., None]} if spec.head.kind == "rcnn" else {}
-    allowed = {name: _tolerance(name, spec) for name in names}
-    error = _row_errors(wanted, got, allowed, read, np.arange(rows), np.arange(rows))
+    error = _row_errors(wanted, got, names, spec, read, np.arange(rows), np.arange(rows))
     seen = scores.reshape(rows, -1).max(axis=1) >= conf_threshold
     partner = np.arange(rows)
     free = set(np.flatnonzero(error > 1).tolist())
     lost = []
     for row in np.flatnonzero((error > 1) & seen).tolist():
         others = np.array(sorted(free))
-        distance = _row_errors(wanted, got, allowed, read, np.full(len(others), row), others)
+        distance = _row_errors(wanted, got, names, spec, read, np.full(len(others), row), others)
         best = int(others[np.argmin(distance)])
         if distance.min() <= 1:
             partner[row] = best
@@ -231,7 +236,8 @@ def _row_scores(outputs: Tensors, spec: ModelSpec) -> npt.NDArray[Any]:
 def _row_errors(
     wanted: Tensors,
     got: Tensors,
-    allowed: Mapping[str, float],
+    names: list[str],
+    spec: ModelSpec,
     read: Mapping[str, npt.NDArray[np.bool_]],
     rows: npt.NDArray[np.int64],
     others: npt.NDArray[np.int64],
@@ -239,8 +245,9 @@ def _row_errors(
     """How far each of the wanted `rows` is from the graph's row at the same place of `others`, in what is read of it, as a
     multiple of the allowed error."""
     errors = []
-    for name, tolerance in allowed.items():
-        relative = _relative(wanted[name][0, rows], got[name][0, others]) / tolerance
+    for name in names:
+        relative = _relative(wanted[name][0, rows], got[name][0, others], by_box=_are_boxes(name, spec))
+        relative = relative / _tolerance(name, spec)
         counted = np.where(read[name][rows], relative, 0.0) if name in read else relative
         errors.append(counted.reshape(len(rows), -1).max(axis=1))
     return np.asarray(np.max(errors, axis=0))

@@ -48,6 +48,15 @@ def test_the_box_of_a_class_that_no_detection_is_made_of_does_not_matter(regions
         compare_tensors(regions, got, spec("rcnn", regions), 0.05, where="here")
 
 
+def test_an_edge_near_zero_is_measured_by_the_size_of_its_box(regions: Tensors) -> None:
+    wanted = copies(regions)
+    wanted["boxes"][0, 3, 0] = [0.5, 0.5, 60, 80]
+    got = copies(wanted)
+    got["boxes"][0, 3, 0, 0] += 0.04
+    errors = compare_tensors(wanted, got, spec("rcnn", regions), 0.05, where="here")
+    assert errors["boxes"] == pytest.approx(0.04 / 80, rel=1e-3)
+
+
 def test_regions_that_changed_places_are_put_side_by_side_with_their_own_unread_boxes(regions: Tensors) -> None:
     got = {name: value[:, ::-1].copy() for name, value in regions.items()}
     got["boxes"][:, :, 2] += 40
