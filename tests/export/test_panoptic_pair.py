@@ -1,9 +1,9 @@
 """A pair of a Mask R-CNN and a semantic network is one static graph that finds what its two networks find."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from tests.export.random_networks import TWO_STAGE, random_network, torchvision_detections
@@ -11,11 +11,12 @@ from tests.export.test_torchvision_rcnn import IMAGES, SIZE, tiny_mask_rcnn
 from torchvision.models import mobilenet_v3_small
 from torchvision.models.segmentation.fcn import FCN, FCNHead
 
-from edgewright.export.families.panoptic_pair import accepts
+from edgewright.export.families.panoptic_pair import accepts, build
 from edgewright.export.from_torch import import_torch
 from edgewright.export.panoptic_network import PanopticPair
 from edgewright.export.request import ExportRequest
 from edgewright.export.to_onnx import DATA_DEPENDENT
+from edgewright.export.torch_source import TorchNetwork
 from edgewright.runtime.bundle import Bundle
 from edgewright.runtime.errors import UsageError
 from edgewright.runtime.predictor import open_predictor
@@ -41,7 +42,9 @@ def pair() -> PanopticPair:
     detector = random_network(tiny_mask_rcnn, IMAGES, TWO_STAGE)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        return PanopticPair(detector, Branch(), takes="features", labels=LABELS).eval()
+        network = PanopticPair(detector, Branch(), takes="features", labels=LABELS)
+        network.eval()
+        return network
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +61,6 @@ def bundle(network: PanopticPair, tmp_path_factory: pytest.TempPathFactory) -> B
 
 
 def test_the_bundle_is_static_and_both_engines_agree_with_torch(bundle: Bundle) -> None:
-    import onnx
-
     shapes = {tensor.name: tensor.shape for tensor in bundle.spec.outputs}
     # 96 x 120 is padded to 96 x 128; at stride 8 the image has 12 x 15 cells.
     assert shapes["semantic"] == (1, 3, 12, 15)
@@ -123,16 +124,10 @@ def test_a_training_step_lowers_the_loss_of_both_networks() -> None:
 
 
 def test_a_network_of_its_own_may_give_the_stuff_and_its_other_channels_are_one() -> None:
-    from edgewright.export.families.panoptic_pair import build
-    from edgewright.export.torch_source import TorchNetwork
-
     torch.set_num_threads(1)
     backbone = _Out(mobilenet_v3_small(weights=None).features)
     fcn = FCN(backbone, FCNHead(576, 5)).eval()
     both = PanopticPair(random_network(tiny_mask_rcnn, IMAGES, TWO_STAGE), fcn, stuff_channels=(4, 2)).eval()
-    labels = Path(__file__).parent / "nowhere.txt"
-    with pytest.raises(UsageError, match="neither a file nor a built-in list"):
-        build(TorchNetwork("pair", both), ExportRequest(source="pair", size=SIZE, labels=str(labels)))
     both.labels = LABELS
     wrapped = build(TorchNetwork("pair", both), ExportRequest(source="pair", size=SIZE))
     tensor = torch.rand(1, 3, *SIZE)
@@ -152,9 +147,6 @@ class _Out(torch.nn.Module):
 
 
 def test_labels_that_do_not_fit_the_two_networks_are_refused() -> None:
-    from edgewright.export.families.panoptic_pair import build
-    from edgewright.export.torch_source import TorchNetwork
-
     network = pair()
     network.labels = LABELS[:5]
     with pytest.raises(UsageError, match="names 5 labels and has 6 classes of things and stuff"):
