@@ -155,7 +155,9 @@ class TiledBackend:
                     maps[output] = self._empty_map(tile, counts)
                 self._add(maps[output], tile, place, counts)
         around = self.grid.blended_cells
-        return {output: whole[..., around : -around or None, around : -around or None] for output, whole in maps.items()}
+        return {
+            output: whole[..., around : -around or None, around : -around or None] for output, whole in maps.items()
+        }
 
     def close(self) -> None:
         self.engine.close()
