@@ -18,7 +18,7 @@ _RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class Delta:
-    """Candidate minus baseline of a metric, in words too; `interval` None where no images can be resampled."""
+    """Candidate minus baseline of a metric, in words too; `interval` is empty where no images can be resampled."""
 
     metric: str
     candidate: str

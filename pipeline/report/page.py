@@ -18,7 +18,8 @@ from edgewright.pipeline.report.rendering import render
 from edgewright.pipeline.report.subjects import Subject, renamed, subjects_of
 from edgewright.pipeline.report.worst import Pictured, Regressed, pictured, worst_images
 from edgewright.runtime.bundle import Bundle
-from edgewright.runtime.errors import UsageError
+from edgewright.runtime.errors import DataError, UsageError
+from edgewright.runtime.predictor import Predictor, open_predictor
 from edgewright.runtime.results import Image
 
 # What stands for accuracy, the first that was measured.
@@ -87,7 +88,7 @@ def report_page(
         classes=[delta for delta in deltas if "/" in delta.metric],
         delta_note=note,
         worst=worst,
-        pictures=[_shown_picture(p) for p in _pictures(worst, rerun)],
+        pictures=[_shown_picture(p) for p in _pictures(worst, subjects[0], baseline, rerun)],
         facts=[(subject.label, _facts(subject)) for subject in every],
     )
     return Page(html, tuple(figures))
@@ -139,9 +140,27 @@ def _worst(candidate: Subject, baseline: Subject | None) -> tuple[Regressed, ...
     return worst_images(candidate.per_image, baseline.per_image, _WORST)
 
 
-def _pictures(worst: tuple[Regressed, ...], rerun: Rerun | None) -> Iterator[Pictured]:
-    if rerun is not None and worst:
-        yield from pictured(worst, open_dataset(rerun.data), rerun.candidate, rerun.baseline)
+def _pictures(
+    worst: tuple[Regressed, ...], candidate: Subject, baseline: Subject | None, rerun: Rerun | None
+) -> Iterator[Pictured]:
+    if rerun is None or baseline is None or not worst:
+        return
+    with _predictor(rerun.candidate, candidate) as ours, _predictor(rerun.baseline, baseline) as theirs:
+        yield from pictured(worst, open_dataset(rerun.data), ours, theirs)
+
+
+def _predictor(bundle: Bundle, subject: Subject) -> Predictor:
+    """The bundle on the engine that its reports were measured with; DataError when they are of another."""
+    digest = subject.reports[0].bundle.digest
+    if bundle.digest != digest:
+        raise DataError(
+            f"{bundle.path} is {bundle.digest[:12]}, the reports of {subject.label} are of {digest[:12]}; give the bundle that was "
+            "measured"
+        )
+    settings = next((report.settings["evaluate"] for report in subject.reports if "evaluate" in report.settings), {})
+    return open_predictor(
+        bundle, backend=str(settings.get("backend", "ort")), precision=str(settings.get("precision", "fp32"))
+    )
 
 
 def _shown_picture(found: Pictured) -> dict[str, Any]:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgewright.pipeline.datasets import BoxDataset, Dataset
+from edgewright.pipeline.class_maps import class_table
+from edgewright.pipeline.datasets import BoxDataset, Dataset, MaskDataset
 from edgewright.pipeline.datasets._matching import match_labels
 from edgewright.pipeline.per_image import PerImage
-from edgewright.runtime.bundle import Bundle
 from edgewright.runtime.draw import annotate
 from edgewright.runtime.errors import DataError
-from edgewright.runtime.predictor import open_predictor
-from edgewright.runtime.results import Detections, Image
+from edgewright.runtime.predictor import Predictor
+from edgewright.runtime.results import Detections, Image, Result, SemanticMap
 from edgewright.runtime.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -61,30 +61,28 @@ def worst_images(candidate: PerImage, baseline: PerImage, count: int) -> tuple[R
 
 
 def pictured(
-    regressed: tuple[Regressed, ...], dataset: Dataset, candidate: Bundle, baseline: Bundle
+    regressed: tuple[Regressed, ...], dataset: Dataset, candidate: Predictor, baseline: Predictor
 ) -> Iterator[Pictured]:
-    """Every image with what the two find and, where the labels are boxes, what is there. DataError when the data lack one."""
+    """Every image with what the two find and what is there; DataError when the data lack one."""
     wanted = {image.image_id: image for image in regressed}
     samples = {sample.image_id: sample for sample in dataset if sample.image_id in wanted}
     missing = sorted(wanted.keys() - samples.keys())
     if missing:
         raise DataError(f"{dataset.uri} has no image {missing[0]}; give the data that the reports were measured on")
-    truths = _truths(dataset, candidate.spec, set(wanted)) if isinstance(dataset, BoxDataset) else {}
-    with open_predictor(candidate) as ours, open_predictor(baseline) as theirs:
-        for image_id, image in wanted.items():
-            picture = samples[image_id].image()
-            results = {
-                "candidate": (ours(picture), ours.spec.labels),
-                "baseline": (theirs(picture), theirs.spec.labels),
-            }
-            if image_id in truths:
-                results["truth"] = (truths[image_id], ours.spec.labels)
-            path = samples[image_id].path
-            yield Pictured(
-                image,
-                path.name if path else f"image {image_id}",
-                {title: annotate(picture, found, labels) for title, (found, labels) in results.items()},
-            )
+    truths = _truths(dataset, candidate.spec, set(wanted))
+    for image_id, image in wanted.items():
+        picture, path = samples[image_id].image(), samples[image_id].path
+        results = {
+            "candidate": (candidate(picture), candidate.spec.labels),
+            "baseline": (baseline(picture), baseline.spec.labels),
+        }
+        if image_id in truths:
+            results["truth"] = (truths[image_id], (*candidate.spec.labels, "not labelled"))
+        yield Pictured(
+            image,
+            path.name if path else f"image {image_id}",
+            {title: annotate(picture, found, labels) for title, (found, labels) in results.items()},
+        )
 
 
 def _image_scores(results: PerImage) -> Floats | None:
@@ -122,8 +120,16 @@ def _best_cut(scores: Floats, hit: npt.NDArray[np.bool_], objects: int) -> float
     return float(scores[order][int(f1.argmax())])
 
 
-def _truths(dataset: BoxDataset, spec: ModelSpec, image_ids: set[int]) -> dict[int, Detections]:
-    """The labelled objects of the images, with the network's class ids."""
+def _truths(dataset: Dataset, spec: ModelSpec, image_ids: set[int]) -> dict[int, Result]:
+    """What is labelled in the images, in the network's classes; pixels of no label are of one class more."""
+    if spec.task == "semantic" and isinstance(dataset, MaskDataset):
+        table = class_table(spec, dataset)
+        masks = {image_id: table[dataset.class_mask(image_id)] for image_id in image_ids}
+        return {image_id: SemanticMap(np.where(mask < 0, len(spec.labels), mask)) for image_id, mask in masks.items()}
+    return dict(_labelled_boxes(dataset, spec, image_ids)) if isinstance(dataset, BoxDataset) else {}
+
+
+def _labelled_boxes(dataset: BoxDataset, spec: ModelSpec, image_ids: set[int]) -> dict[int, Detections]:
     class_of = {category_id: n for n, category_id in enumerate(match_labels(spec, dataset)) if category_id is not None}
     objects: dict[int, list[tuple[list[float], int]]] = {image_id: [] for image_id in image_ids}
     for annotation in dataset.coco_ground_truth()["annotations"]:

@@ -184,3 +184,40 @@ def test_what_is_missing_is_named(
     run("report", files[0], "-o", tmp_path / "page.html", *options, status=2)
     assert sentence in capsys.readouterr().err
     assert not (tmp_path / "page.html").exists()
+
+
+def test_another_bundle_than_the_one_measured_is_refused(
+    files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests.tiny import tiny_bundle
+
+    path = tiny_bundle(tmp_path).path
+    words = ("--data", "synthetic:1:2", "--bundle", path, "--baseline-bundle", path)
+    run("report", files[0], "--baseline", files[1], "-o", tmp_path / "page.html", *words, status=2)
+    assert "are of abababababab; give the bundle that was measured" in capsys.readouterr().err
+
+
+def test_the_images_that_lost_most_are_shown_with_what_is_there(tmp_path: Path) -> None:
+    """A network that finds nothing, beside the one it is made of."""
+    from tests.planted import planted
+
+    from edgewright import configs
+    from edgewright.pipeline.datasets import open_dataset
+    from edgewright.pipeline.evaluate import evaluate
+    from edgewright.pipeline.exporting import export
+    from edgewright.pipeline.recipe import export_request
+
+    good = export(export_request(str(Path(configs.__file__).parent / "conveyor.yaml"), {}), tmp_path / "good")
+    bad = planted(good, tmp_path / "bad", preprocess={"scale": 1 / 255})
+    for name, bundle in (("good", good), ("bad", bad)):
+        path = tmp_path / f"{name}.json"
+        report = evaluate(
+            bundle, open_dataset("synthetic:7:3"), threads=1, per_image_path=path.with_suffix(".json.npz")
+        )
+        path.write_text(report.model_dump_json(), encoding="utf-8")
+    words = ("--data", "synthetic:7:3", "--bundle", bad.path, "--baseline-bundle", good.path)
+    run("report", tmp_path / "bad.json", "--baseline", tmp_path / "good.json", "-o", tmp_path / "page.html", *words)
+    html = (tmp_path / "page.html").read_text(encoding="utf-8")
+    # Three scenes: found by the candidate, by the baseline, and true.
+    assert html.count('<img src="data:image/jpeg;base64,') == 9
+    assert html.count("with what is there") == 3
