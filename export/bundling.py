@@ -46,6 +46,7 @@ _RECORDED = (
     "opencv-python-headless",
     "torch",
     "torchvision",
+    "transformers",
 )
 
 

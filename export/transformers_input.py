@@ -32,6 +32,8 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "rt_detr": _SQUARE_640,
     "rt_detr_v2": _SQUARE_640,
     "d_fine": _SQUARE_640,
+    "lw_detr": {"size": {"height": 640, "width": 640}},
+    "rf_detr": {"size": {"height": 560, "width": 560}},
     "mask2former": {"size": {"height": 384, "width": 384}},
     "eomt": {"size": {"shortest_edge": 640, "longest_edge": 640}, "do_pad": True},
 }
