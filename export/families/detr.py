@@ -13,7 +13,7 @@ from edgewright.runtime.spec import HeadSpec, PostprocessSpec
 _OUTPUTS = ("boxes", "scores", "classes")
 _CONFIDENCE = 0.5  # transformers' default of every post_process_object_detection
 # The queries that these kinds keep of all classes and queries, in their post_process_object_detection.
-_BEST = {"conditional_detr": 100, "deformable_detr": 100, "lw_detr": 100}
+_BEST = {"conditional_detr": 100, "deformable_detr": 100}
 
 
 def accepts(module: Any) -> bool:
