@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import onnx
+from pydantic import ValidationError
 
 from edgewright.calibration.artefacts import NewFile, half_model, strong_model, with_files
 from edgewright.calibration.isa import sums_exactly
@@ -23,7 +24,7 @@ from edgewright.pipeline.datasets import Dataset
 from edgewright.pipeline.quantization_bench import Bench, Scorer
 from edgewright.runtime.atomic import check_writable_target
 from edgewright.runtime.backends import BackendOptions, open_backend
-from edgewright.runtime.bundle import Bundle
+from edgewright.runtime.bundle import Bundle, first_problem
 from edgewright.runtime.errors import CalibrationError, UsageError
 from edgewright.runtime.spec import Strict
 
@@ -91,6 +92,7 @@ def quantize(
     fewest: int | None = None,
     allow_overlap: bool = False,
     plans: Sequence[Plan] | None = None,
+    rank: bool = False,
     score: Scorer | None = None,
     threads: int | None = None,
     seed: int = 0,
@@ -102,7 +104,8 @@ def quantize(
 
     The loss of the metric on `evaluation` is at most `max_drop` (a fraction: 0.005 is half a point of AP); without it, the
     change of the outputs on calibration images stands for the loss. `score` replaces the metric: a function of a bundle and a
-    precision, higher is better. `work` keeps what an interrupted run has done; None: beside the output.
+    precision, higher is better. `plans` are tried instead of the usual ones; `rank` measures every layer's share of the loss
+    even when no plan asks for it. `work` keeps what an interrupted run has done; None: beside the output.
     """
     check_writable_target(output, replace=replace)
     if any(file.precision == "int8" for file in bundle.files):
@@ -130,9 +133,26 @@ def quantize(
     )  # fmt: skip
     log = Log(folder / "search.json", _identity(bundle, chosen, evaluation, target))
     found = search(bench, plans or default_plans(network, target), budget=max_drop, log=log, tell=tell)
+    if rank and not bench.layers:
+        tell("rank the layers")
+        bench.ranking()
     result = _release(bundle, output, bench, found, chosen, target, data, replace=replace, tell=tell)
     shutil.rmtree(folder, ignore_errors=True)
     return result
+
+
+def read_plan(path: Path) -> Plan:
+    """The plan in a file; UsageError when there is none."""
+    try:
+        return Plan.model_validate_json(path.read_bytes())
+    except OSError as err:
+        raise UsageError(
+            f"plan {path} cannot be read: {err.strerror}; give calibration/plan.json of a quantized bundle"
+        ) from err
+    except ValidationError as err:
+        raise UsageError(
+            f"plan {path}: {first_problem(err)}; give calibration/plan.json of a quantized bundle"
+        ) from err
 
 
 def default_plans(network: Network, target: Target) -> tuple[Plan, ...]:
@@ -227,8 +247,12 @@ def _release(
     )
     path = bench.folder / "report.json"
     path.write_text(json.dumps(report.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
-    kept = NewFile(path, "calibration/report.json", "calibration")
-    written = with_files(bundle, [*files, kept], output, calibration_sha256=audit.digest, replace=replace)
+    files.append(NewFile(path, "calibration/report.json", "calibration"))
+    if plan is not None:
+        plan_path = bench.folder / "plan.json"
+        plan_path.write_text(plan.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        files.append(NewFile(plan_path, "calibration/plan.json", "calibration"))
+    written = with_files(bundle, files, output, calibration_sha256=audit.digest, replace=replace)
     return Quantized(written, report)
 
 

@@ -42,6 +42,15 @@ if TYPE_CHECKING:
     "--min-images", type=click.IntRange(min=1), default=None, help="Insist on fewer images than 32.", show_default=False
 )
 @click.option("--allow-overlap", is_flag=True, help="Calibrate on images that are scored on as well.")
+@click.option(
+    "--plan",
+    "plan_path",
+    metavar="FILE",
+    default=None,
+    help="Apply this plan, such as calibration/plan.json of another bundle, instead of searching.",
+)
+@click.option("--rank-layers", is_flag=True, help="Measure how much every layer suffers, even where no plan needs it.")
+@click.option("--plots", metavar="DIR", default=None, help="Draw layers, ranges and trials as SVG into DIR.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="For the choice of images.")
 @threads_option
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
@@ -56,6 +65,9 @@ def command(
     images: int,
     min_images: int | None,
     allow_overlap: bool,
+    plan_path: str | None,
+    rank_layers: bool,
+    plots: str | None,
     seed: int,
     threads: int | None,
     force: bool,
@@ -68,7 +80,7 @@ def command(
     """
     from edgewright.pipeline.console import console, result_console, write_json
     from edgewright.pipeline.datasets import open_dataset
-    from edgewright.pipeline.quantizing import quantize
+    from edgewright.pipeline.quantizing import quantize, read_plan
     from edgewright.runtime import plugins
     from edgewright.runtime.bundle import load_bundle
 
@@ -85,6 +97,8 @@ def command(
             images=images,
             fewest=min_images,
             allow_overlap=allow_overlap,
+            plans=None if plan_path is None else (read_plan(Path(plan_path)),),
+            rank=rank_layers,
             threads=threads,
             seed=seed,
             replace=force,
@@ -94,6 +108,10 @@ def command(
         raise plugins.missing_dependency(err, needed_by="quantize") from err
     if json_path is not None:
         write_json(json_path, result.report.model_dump(mode="json"))
+    if plots is not None:
+        from edgewright.pipeline.report.quantization_plots import save_plots
+
+        save_plots(result.report, Path(plots))
     out = result_console()
     out.print(_table(result.report), markup=False, highlight=False)
     click.echo(f"{'int8 is in' if result.promoted else 'int8 is not in'} {result.bundle.path}: {_why(result.report)}")
