@@ -72,7 +72,7 @@ def opened(location: str, *, create: bool) -> Iterator[tuple["Engine", Tables]]:
     try:
         engine = sqlalchemy.create_engine(url, isolation_level="AUTOCOMMIT")
     except ModuleNotFoundError as err:
-        raise plugins.missing_dependency(err, needed_by=f"a history at {url.drivername}://") from err
+        raise plugins.missing_dependency(err, needed_by=f"a history at {url.get_backend_name()}://") from err
     if url.drivername.startswith("sqlite"):
         _let_writers_wait(engine)
     tables = tables_of_history()

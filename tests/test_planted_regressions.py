@@ -29,7 +29,8 @@ from edgewright.runtime.bundle import Bundle
 
 pytest.importorskip("faster_coco_eval")
 
-ACCURACY = 'allowed_drop: {AP: 0.005, AP50: 0.01}\nresamples: 200\n'
+# Strict: two dozen images leave doubt about a drop of a point, which a robust network may show.
+ACCURACY = "allowed_drop: {AP: 0.005, AP50: 0.01}\nresamples: 200\nwhen_undecided: fail\n"
 
 
 @dataclass(frozen=True)
@@ -187,17 +188,17 @@ def test_a_dead_class_is_caught_and_named(label: str, conveyor: Release, gate: A
 def test_another_nms_threshold_is_refused_by_name_and_fails_where_it_is_allowed(
     conveyor: Release, gate: Any, tmp_path: Path
 ) -> None:
-    bad = planted(conveyor.bundle, tmp_path / "bad", postprocess={"iou_threshold": 0.05})
+    bad = planted(conveyor.bundle, tmp_path / "bad", postprocess={"iou_threshold": 0.98})
     write_report(bad, conveyor.data, tmp_path / "bad.json")
     status, said = gate(tmp_path / "bad.json", conveyor.report, ACCURACY)
-    assert (status, "settings.evaluate.iou_threshold is 0.05 in the candidate and 0.65" in said) == (2, True)
+    assert (status, "settings.evaluate.iou_threshold is 0.98 in the candidate and 0.65" in said) == (2, True)
     status, said = gate(
         tmp_path / "bad.json", conveyor.report, f"{ACCURACY}compare_across: [settings.evaluate.iou_threshold]\n"
     )
     assert (status, said.startswith("FAILED: AP ")) == (1, True), said
     found = first(conveyor, bad)
     assert (found.stage, found.kind) == ("suppression", "iou_threshold")
-    assert "NMS threshold: 0.65 in A, 0.05 in B" in found.sentence
+    assert "NMS threshold: 0.65 in A, 0.98 in B" in found.sentence
 
 
 class Clock:
