@@ -1,26 +1,27 @@
-"""Training of the reference detector: seeded, on a CPU, in minutes."""
+"""Training of the reference networks: seeded, on a CPU or a GPU."""
 
 import copy
-import logging
 import math
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from edgewright.export.reference.network import PREPROCESS, Detector
-from edgewright.export.reference.objective import Truth, loss
-from edgewright.export.reference.scenes import Scene, flipped
-from edgewright.runtime.conveyor import LABELS
+from edgewright.export.reference.losses import normalized
+from edgewright.export.reference.scenes import Batch, Collection, varied
 
-log = logging.getLogger(__name__)
+LossOf = Callable[[nn.Module, Tensor, Batch], Tensor]
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast the network learns; the rate rises over `warmup` steps and then falls along a cosine."""
+    """How long and how fast the network learns; the rate rises over `warmup` steps and then falls along a cosine.
+
+    With `minutes` it ends after that time, the cosine too, when the steps are not done before.
+    """
 
     steps: int = 5000
     batch: int = 8
@@ -28,63 +29,80 @@ class Schedule:
     warmup: int = 100
     weight_decay: float = 0.02
     averaging: float = 0.998
+    minutes: float | None = None
 
-    def rate_at(self, step: int) -> float:
-        """The share of the full rate at a step."""
-        progress = min(1.0, step / max(self.steps, 1))
+    def progress(self, step: int, elapsed_s: float) -> float:
+        """What is done of the whole training, 0 to 1."""
+        spent = elapsed_s / (60 * self.minutes) if self.minutes else 0.0
+        return min(1.0, max(step / max(self.steps, 1), spent))
+
+    def share(self, step: int, progress: float) -> float:
+        """The share of the full rate."""
         return min(1.0, (step + 1) / self.warmup) * (0.02 + 0.98 * (1 + math.cos(math.pi * progress)) / 2)
 
 
-def train(
-    scenes: Sequence[Scene], schedule: Schedule, *, seed: int, on_step: Callable[[int, float], None] | None = None
-) -> Detector:
-    """A detector trained on the scenes: the running average of its weights, in evaluation mode.
+@dataclass(frozen=True)
+class Trained:
+    """The running average of a network's weights, in evaluation mode, and after how many steps."""
 
-    The same seed, scenes, library and number of threads give the same weights. `on_step` gets the step and its loss.
+    network: nn.Module
+    steps: int
+
+
+def train(
+    make: Callable[[], nn.Module],
+    loss_of: LossOf,
+    scenes: Collection,
+    schedule: Schedule,
+    *,
+    seed: int,
+    on_step: Callable[[int, float], None] | None = None,
+) -> Trained:
+    """The network of `make` trained on the scenes, where they are in memory.
+
+    The same seed, scenes, schedule without `minutes`, library and number of threads give the same weights on a CPU.
+    `on_step` gets the step and its loss.
     """
-    torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    detector = Detector(len(LABELS))
-    detector.train().to(memory_format=torch.channels_last)
-    average = copy.deepcopy(detector)
-    optimizer = torch.optim.AdamW(_groups(detector, schedule), lr=schedule.rate)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule.rate_at)
-    for step in range(schedule.steps):
-        pictures, truths = _batch(scenes, rng, schedule.batch)
-        value = loss(detector(pictures), truths, PREPROCESS.size_hw)
+    torch.manual_seed(seed)
+    network = make().to(scenes.tensors.device, memory_format=torch.channels_last).train()
+    average = copy.deepcopy(network)
+    optimizer = torch.optim.AdamW(_groups(network, schedule), lr=schedule.rate)
+    started, step = time.monotonic(), 0
+    while (progress := schedule.progress(step, time.monotonic() - started)) < 1:
+        for group in optimizer.param_groups:
+            group["lr"] = schedule.rate * schedule.share(step, progress)
+        value = loss_of(network, *_inputs(scenes, rng, schedule.batch))
         optimizer.zero_grad()
         value.backward()
-        torch.nn.utils.clip_grad_norm_(detector.parameters(), 10.0)
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 10.0)
         optimizer.step()
-        scheduler.step()
-        _follow(average, detector, min(schedule.averaging, (1 + step) / (10 + step)))
+        _follow(average, network, min(schedule.averaging, (1 + step) / (10 + step)))
         if on_step is not None:
             on_step(step, float(value.detach()))
-    average.eval()
-    return average
+        step += 1
+    return Trained(average.eval(), step)
 
 
-def _groups(detector: Detector, schedule: Schedule) -> list[dict[str, object]]:
+def _inputs(scenes: Collection, rng: np.random.Generator, size: int) -> tuple[Tensor, Batch]:
+    indices = rng.integers(0, len(scenes), size)
+    batch = varied(scenes.batch(indices.tolist()), scenes.placement, rng)
+    return normalized(batch.pictures, scenes.spec).contiguous(memory_format=torch.channels_last), batch
+
+
+def _groups(network: nn.Module, schedule: Schedule) -> list[dict[str, object]]:
     """Weights of convolutions decay; biases and normalization do not."""
-    weights = [p for p in detector.parameters() if p.ndim > 1]
-    rest = [p for p in detector.parameters() if p.ndim <= 1]
+    weights = [p for p in network.parameters() if p.ndim > 1]
+    rest = [p for p in network.parameters() if p.ndim <= 1]
     return [{"params": weights, "weight_decay": schedule.weight_decay}, {"params": rest, "weight_decay": 0.0}]
 
 
-def _batch(scenes: Sequence[Scene], rng: np.random.Generator, size: int) -> tuple[Tensor, list[Truth]]:
-    chosen = [flipped(scenes[i], rng) for i in rng.integers(0, len(scenes), size)]
-    pictures = torch.from_numpy(np.stack([scene.tensor for scene in chosen])).float()
-    # Cameras differ in gain and colour more than a few thousand scenes show.
-    gains = torch.from_numpy(np.exp(rng.normal(0, 0.12, (size, 3, 1, 1))).astype(np.float32))
-    truths = [Truth(torch.from_numpy(s.boxes_xyxy.copy()), torch.from_numpy(s.class_ids)) for s in chosen]
-    return (pictures * gains).clamp_(0, 255).contiguous(memory_format=torch.channels_last), truths
-
-
 @torch.no_grad()
-def _follow(average: Detector, detector: Detector, share: float) -> None:
-    """Move the average towards the detector; counters of normalization are copied."""
-    for kept, new in zip(average.state_dict().values(), detector.state_dict().values(), strict=True):
-        if kept.dtype.is_floating_point:
-            kept.mul_(share).add_(new, alpha=1 - share)
-        else:
-            kept.copy_(new)
+def _follow(average: nn.Module, network: nn.Module, share: float) -> None:
+    """Move the average towards the network; counters of normalization are copied."""
+    pairs = list(zip(average.state_dict().values(), network.state_dict().values(), strict=True))
+    kept, new = zip(*[pair for pair in pairs if pair[0].is_floating_point()], strict=True)
+    torch._foreach_lerp_(kept, new, 1 - share)
+    for counter, newer in pairs:
+        if not counter.is_floating_point():
+            counter.copy_(newer)

@@ -1,4 +1,4 @@
-"""The reference detector learns, its objective means what it says, and its graph is what the network computes."""
+"""The reference networks learn, their objectives mean what they say, and what is written is what was trained."""
 
 import os
 import signal
@@ -14,20 +14,35 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs the extra 'export'")
 torchvision = pytest.importorskip("torchvision", reason="training needs the extra 'export'")
 
-from edgewright.export.reference.network import PREPROCESS, Detector, WithProbabilities, cells, decode  # noqa: E402
-from edgewright.export.reference.objective import Truth, assign, loss  # noqa: E402
-from edgewright.export.reference.objective import _overlaps as overlaps  # noqa: E402
-from edgewright.export.reference.scenes import Scene, draw_scene, draw_scenes, flipped  # noqa: E402
-from edgewright.export.reference.training import Schedule, train  # noqa: E402
-from edgewright.runtime.conveyor import LABELS  # noqa: E402
+from edgewright.export.reference import losses, zoo  # noqa: E402
+from edgewright.export.reference.catalog import REFERENCES  # noqa: E402
+from edgewright.export.reference.detector import PREPROCESS, Detector, WithProbabilities, cells, decode  # noqa: E402
+from edgewright.export.reference.detector_loss import _overlaps as overlaps  # noqa: E402
+from edgewright.export.reference.detector_loss import assign, loss  # noqa: E402
+from edgewright.export.reference.release import started, weights_bytes  # noqa: E402
+from edgewright.export.reference.scenes import (  # noqa: E402
+    Batch,
+    Collection,
+    Truth,
+    collected,
+    draw_scenes,
+    load,
+    save,
+    varied,
+)
+from edgewright.export.reference.scoring import Found, box_scores  # noqa: E402
+from edgewright.export.reference.training import Schedule, _follow, train  # noqa: E402
+from edgewright.runtime.conveyor import LABELS, render_scene  # noqa: E402
 
 HW = PREPROCESS.size_hw
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train_reference"
+YOLO = REFERENCES["yolo"]
 
 
 @pytest.fixture(scope="module")
-def scenes() -> list[Scene]:
-    return list(draw_scenes(1, 8, PREPROCESS, processes=1))
+def scenes() -> Collection:
+    (drawn,) = collected(draw_scenes(1, 6, [PREPROCESS], processes=1), 6, [PREPROCESS])
+    return drawn
 
 
 @pytest.fixture(autouse=True)
@@ -53,19 +68,50 @@ def perfect_raw(truth: Truth, cell_of_object: list[int]) -> Any:
     return raw
 
 
-def test_twenty_steps_lower_the_loss(scenes: list[Scene]) -> None:
-    losses: list[float] = []
+def small_batch(scenes: Collection, size_hw: tuple[int, int] = (64, 96)) -> tuple[Any, Batch]:
+    """A corner of two scenes with one part each, for losses whose whole pictures would take seconds."""
+    h, w = size_hw
+    owners = torch.zeros(2, h, w, dtype=torch.uint8)
+    owners[:, 10:40, 20:60] = 1
+    truths = [truth_of((20, 10, 60, 40, 2)), truth_of((20, 10, 60, 40, 4))]
+    regions = [torch.tensor([[18.0, 12, 61, 41], [70, 5, 90, 25]])] * 2
+    return torch.rand(2, 3, h, w), Batch(scenes.tensors[:2, :, :h, :w].float(), truths, owners, regions)
+
+
+def test_twenty_steps_lower_the_loss(scenes: Collection) -> None:
+    values: list[float] = []
     schedule = Schedule(steps=20, batch=2, warmup=4)
-    train(scenes, schedule, seed=0, on_step=lambda _, value: losses.append(value))
-    assert len(losses) == 20
-    assert np.mean(losses[-5:]) < 0.85 * np.mean(losses[:5])
+    trained = train(YOLO.make, YOLO.loss, scenes, schedule, seed=0, on_step=lambda _, value: values.append(value))
+    assert trained.steps == len(values) == 20
+    assert np.mean(values[-5:]) < 0.85 * np.mean(values[:5])
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_seed_others(scenes: list[Scene]) -> None:
-    first, again, other = (train(scenes, Schedule(steps=2, batch=2), seed=seed) for seed in (3, 3, 4))
-    pairs = list(zip(first.state_dict().values(), again.state_dict().values(), strict=True))
-    assert all(torch.equal(a, b) for a, b in pairs)
-    assert not torch.equal(first.stem[0][0].weight, other.stem[0][0].weight)
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(scenes: Collection) -> None:
+    schedule = Schedule(steps=2, batch=2)
+    first, again, other = (
+        train(YOLO.make, YOLO.loss, scenes, schedule, seed=seed).network.state_dict() for seed in (3, 3, 4)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(first.values(), again.values(), strict=True))
+    assert not torch.equal(first["stem.0.0.weight"], other["stem.0.0.weight"])
+
+
+def test_what_is_returned_is_the_running_average_of_the_weights() -> None:
+    average, network = torch.nn.BatchNorm2d(3), torch.nn.BatchNorm2d(3)
+    network.running_mean.fill_(8.0)
+    network.weight.data.fill_(5.0)
+    network.num_batches_tracked.fill_(7)
+    _follow(average, network, 0.75)
+    assert average.running_mean.tolist() == [2.0] * 3
+    assert average.weight.tolist() == [2.0] * 3
+    assert average.num_batches_tracked == 7
+
+
+def test_time_ends_a_training_that_has_steps_left() -> None:
+    schedule = Schedule(steps=1000, minutes=2)
+    assert schedule.progress(100, 60) == 0.5
+    assert schedule.progress(900, 60) == 0.9
+    assert schedule.progress(0, 120) == 1
+    assert schedule.share(200, 0) == 1 > schedule.share(200, 0.5) > schedule.share(200, 1) > 0
 
 
 def test_the_network_is_small_and_covers_three_grids() -> None:
@@ -112,29 +158,111 @@ def test_overlaps_equal_those_of_torchvision() -> None:
     assert torch.allclose(generalized, torchvision.ops.generalized_box_iou(boxes, others).diagonal(), atol=1e-5)
 
 
-def test_flipping_moves_the_boxes_with_the_pixels() -> None:
-    scene = draw_scene(1, PREPROCESS, 0)
-    tensor = np.full_like(scene.tensor, 114)
-    tensor[:, :240] = 0
-    tensor[:, 30:50, 100:160] = 255
-    marked = replace(scene, tensor=tensor, boxes_xyxy=np.array([[100, 30, 160, 50]], np.float32))
+@pytest.mark.parametrize("name", ["ssd", "faster_rcnn", "mask_rcnn", "rcnn", "fast_rcnn", "fcn", "unet"])
+def test_every_kind_of_loss_reaches_the_first_convolution(name: str, scenes: Collection) -> None:
+    torch.manual_seed(0)
+    network = REFERENCES[name].make().train()
+    inputs, batch = small_batch(scenes)
+    value = REFERENCES[name].loss(network, inputs, batch)
+    value.backward()
+    first = next(network.parameters()).grad
+    assert torch.isfinite(value)
+    assert first is not None
+    assert 0 < first.abs().sum() < np.inf
+
+
+@pytest.mark.parametrize("name", ["ssd", "mask_rcnn", "fast_rcnn"])
+def test_a_batch_without_objects_has_a_finite_loss(name: str, scenes: Collection) -> None:
+    torch.manual_seed(0)
+    inputs, batch = small_batch(scenes)
+    empty = replace(batch, truths=[truth_of(), truth_of()], owners=torch.zeros_like(batch.owners))
+    assert torch.isfinite(REFERENCES[name].loss(REFERENCES[name].make().train(), inputs, empty))
+
+
+def test_masks_are_learned_where_they_are_although_torchvision_samples_them_half_a_pixel_off() -> None:
+    mask = torch.zeros(1, 40, 40)
+    mask[0, 8:24, 8:24] = 1
+    box = torch.tensor([[8.0, 8.0, 24.0, 24.0]])
+    project = torchvision.models.detection.roi_heads.project_masks_on_boxes
+    lopsided, target = (
+        project(given, box, torch.zeros(1, dtype=torch.long), 28)[0]
+        for given in (mask, losses._half_a_pixel_later(mask))
+    )
+    # The mask fills its box, so the target has to look the same from both ends.
+    assert torch.allclose(target, target.flip(0).flip(1), atol=1e-5)
+    assert not torch.allclose(lopsided, lopsided.flip(0).flip(1), atol=0.1)
+
+
+def test_mirroring_moves_boxes_and_owners_with_the_pixels(scenes: Collection) -> None:
+    pictures = torch.full((1, 3, *HW), 114.0)
+    pictures[:, :, :240] = 0
+    pictures[:, :, 30:50, 100:160] = 100
+    owners = torch.zeros(1, *HW, dtype=torch.uint8)
+    owners[:, 30:50, 100:160] = 1
+    truth = truth_of((100, 30, 160, 50, 0))
     rng, seen = np.random.default_rng(0), set()
     for _ in range(20):
-        turned = flipped(marked, rng)
-        rows, columns = np.nonzero(turned.tensor[0] == 255)
-        assert turned.boxes_xyxy[0].tolist() == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        turned = varied(Batch(pictures, [truth], owners, [truth.boxes_xyxy]), scenes.placement, rng)
+        rows, columns = np.nonzero(turned.owners[0].numpy())
+        box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        assert turned.truths[0].boxes_xyxy[0].tolist() == box
+        assert turned.regions is not None
+        assert turned.regions[0][0].tolist() == box
+        part = turned.pictures[0, 0] == turned.pictures[0, 0, box[1], box[0]]
+        assert torch.equal(part, turned.owners[0] == 1)
         # Below the picture lies the padding of the letterbox.
-        assert (turned.tensor[:, 240:] == 114).all()
-        seen.add(tuple(turned.boxes_xyxy[0].tolist()))
+        assert (turned.pictures[0, :, 240:] > 50).all()
+        seen.add(tuple(box))
     assert len(seen) == 4
 
 
-def test_drawing_with_two_processes_gives_the_same_scenes(scenes: list[Scene]) -> None:
-    again = list(draw_scenes(1, 4, PREPROCESS, processes=2))
-    assert all(np.array_equal(a.tensor, b.tensor) for a, b in zip(scenes[:4], again, strict=True))
+def test_the_class_of_a_pixel_is_that_of_the_object_that_owns_it(scenes: Collection) -> None:
+    batch, picture = scenes.batch([2]), render_scene(1, 2)
+    wanted = np.zeros((480, 640), np.int64)
+    for class_id, mask in zip(picture.class_ids, picture.masks, strict=True):
+        wanted[mask.paste((480, 640))] = class_id + 1
+    # Every pixel of the half as large input is one of the four that it covers.
+    found = batch.class_maps[0, :240].numpy()
+    near = np.stack([wanted[y::2, x::2] for y in (0, 1) for x in (0, 1)])
+    assert (near == found).any(axis=0).all()
+    assert (batch.class_maps[0, 240:] == 0).all()
 
 
-def test_the_exported_graph_computes_what_the_network_does(scenes: list[Scene]) -> None:
+def test_drawing_with_two_processes_gives_the_same_scenes_and_a_file_keeps_them(
+    scenes: Collection, tmp_path: Path
+) -> None:
+    again = collected(draw_scenes(1, 3, [PREPROCESS], processes=2), 3, [PREPROCESS])
+    save(again, tmp_path / "scenes.safetensors")
+    kept = load(tmp_path / "scenes.safetensors", PREPROCESS)
+    assert torch.equal(kept.tensors, scenes.tensors[:3])
+    assert torch.equal(kept.owners, scenes.owners[:3])
+
+
+def test_a_network_that_finds_everything_scores_one_for_boxes_and_masks(scenes: Collection) -> None:
+    pytest.importorskip("pycocotools", reason="scoring needs the extra 'dev'")
+    few, scored = scenes.first(3), iter(range(3))
+
+    def find(network: Any, inputs: Any, regions: Any) -> Found:
+        truth = few.batch([next(scored)]).truths[0]
+        masks = torch.ones(len(truth.class_ids), 28, 28)
+        return Found(truth.boxes_xyxy, torch.ones(len(truth.class_ids)), truth.class_ids, masks)
+
+    scores = box_scores(torch.nn.Identity(), few, find)
+    assert scores["AP"] == pytest.approx(1.0)
+    # A full box is not the mask of a ring.
+    assert 0 < scores["mask-AP50"] < 1
+
+
+def test_training_can_start_from_weights_of_another_network(tmp_path: Path) -> None:
+    path = tmp_path / "fcn.safetensors"
+    source = zoo.fcn()
+    path.write_bytes(weights_bytes(source))
+    network = started(zoo.deeplab, path)
+    name = "backbone.trunk.stem.0.0.weight"
+    assert torch.equal(network.state_dict()[name], source.state_dict()[name].half().float())
+
+
+def test_the_exported_graph_computes_what_the_network_does(scenes: Collection) -> None:
     onnx = pytest.importorskip("onnx", reason="reading the graph needs the extra 'onnx'")
     import onnxruntime
 
@@ -144,9 +272,9 @@ def test_the_exported_graph_computes_what_the_network_does(scenes: list[Scene]) 
     detector = Detector(len(LABELS)).eval()
     graph = onnx_bytes(detector)
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    picture = scenes[0].tensor[None].astype(np.float32)
-    (got,) = session.run(["output"], {"images": picture})
-    wanted = WithProbabilities(detector, HW)(torch.from_numpy(picture)).detach().numpy()
+    picture = scenes.tensors[:1].float()
+    (got,) = session.run(["output"], {"images": picture.numpy()})
+    wanted = WithProbabilities(detector, HW)(picture).detach().numpy()
     assert np.allclose(got, wanted, atol=1e-3)
     model = onnx.load_from_string(graph)
     assert [entry.version for entry in model.opset_import if entry.domain == ""] == [17]
@@ -155,17 +283,18 @@ def test_the_exported_graph_computes_what_the_network_does(scenes: list[Scene]) 
     assert {node.op_type for node in model.graph.node} - {"Constant", "Identity"} == wanted_ops
 
 
-def test_the_script_names_a_wrong_option_and_exits_with_2(tmp_path: Path) -> None:
-    call = [sys.executable, str(SCRIPT), "--steps", "0", "-o", str(tmp_path / "x.onnx")]
+@pytest.mark.parametrize(("given", "said"), [(["--steps", "0"], "--steps"), (["yol"], "did you mean 'yolo'")])
+def test_the_script_names_a_wrong_option_and_exits_with_2(given: list[str], said: str, tmp_path: Path) -> None:
+    call = [sys.executable, str(SCRIPT), *given, "-o", str(tmp_path)]
     done = subprocess.run(call, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "--steps" in done.stderr
+    assert said in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_an_interrupted_training_leaves_no_file(tmp_path: Path) -> None:
-    call = [sys.executable, str(SCRIPT), "--scenes", "4", "--steps", "5000", "--threads", "1"]
-    call += ["-o", str(tmp_path / "detector.onnx")]
+    call = [sys.executable, str(SCRIPT), "yolo", "--scenes", "4", "--scored", "1", "--threads", "1"]
+    call += ["-o", str(tmp_path)]
     with subprocess.Popen(
         call, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
     ) as running:

@@ -1,13 +1,16 @@
 """A small anchor-free detector of plain convolutions, batch norm and ReLU, which quantize without surprises."""
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 
+from edgewright.export.reference.layers import Residual, conv
 from edgewright.runtime.spec import PreprocessSpec
 
 STRIDES = (8, 16, 32)
+_CPU = torch.device("cpu")
 # The conventions of YOLOX, so that `edgewright export --family yolox` needs no option.
 PREPROCESS = PreprocessSpec(size_hw=(256, 320), resize="letterbox_top_left", rounding="floor", color="bgr")
 
@@ -22,12 +25,12 @@ class Detector(nn.Module):
     def __init__(self, classes: int, *, width: int = 32, neck: int = 48) -> None:
         super().__init__()
         w = width
-        self.stem = nn.Sequential(_conv(3, w // 2, 3, 2), _conv(w // 2, w, 3, 2), _Residual(w))
-        self.fine = nn.Sequential(_conv(w, 2 * w, 3, 2), _Residual(2 * w), _Residual(2 * w))
-        self.middle = nn.Sequential(_conv(2 * w, 4 * w, 3, 2), _Residual(4 * w), _Residual(4 * w))
-        self.coarse = nn.Sequential(_conv(4 * w, 5 * w, 3, 2), _Residual(5 * w))
-        self.laterals = nn.ModuleList(_conv(channels, neck, 1) for channels in (2 * w, 4 * w, 5 * w))
-        self.smooth = nn.ModuleList(_conv(neck, neck, 3) for _ in range(2))
+        self.stem = nn.Sequential(conv(3, w // 2, 3, 2), conv(w // 2, w, 3, 2), Residual(w))
+        self.fine = nn.Sequential(conv(w, 2 * w, 3, 2), Residual(2 * w), Residual(2 * w))
+        self.middle = nn.Sequential(conv(2 * w, 4 * w, 3, 2), Residual(4 * w), Residual(4 * w))
+        self.coarse = nn.Sequential(conv(4 * w, 5 * w, 3, 2), Residual(5 * w))
+        self.laterals = nn.ModuleList(conv(channels, neck, 1) for channels in (2 * w, 4 * w, 5 * w))
+        self.smooth = nn.ModuleList(conv(neck, neck, 3) for _ in range(2))
         self.heads = nn.ModuleList(_Head(neck, classes) for _ in STRIDES)
         self.upsample = nn.Upsample(scale_factor=2, mode="nearest")
 
@@ -59,7 +62,8 @@ class WithProbabilities(nn.Module):
         return torch.cat([raw[..., :4], raw[..., 4:].sigmoid()], dim=2)
 
 
-def cells(size_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
+@lru_cache
+def cells(size_hw: tuple[int, int], device: torch.device = _CPU) -> tuple[Tensor, Tensor]:
     """For every prediction its cell's column and row (A, 2), and its stride in pixels (A,)."""
     places, strides = [], []
     for stride in STRIDES:
@@ -68,36 +72,22 @@ def cells(size_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
         )
         places.append(torch.stack([columns, rows], dim=2).reshape(-1, 2).float())
         strides.append(torch.full((rows.numel(),), float(stride)))
-    return torch.cat(places), torch.cat(strides)
+    return torch.cat(places).to(device), torch.cat(strides).to(device)
 
 
 def decode(raw: Tensor, size_hw: tuple[int, int]) -> Tensor:
     """Boxes (B, A, 4) x1 y1 x2 y2 in pixels of the input."""
-    places, strides = cells(size_hw)
+    places, strides = cells(size_hw, raw.device)
     middle = (raw[..., :2] + places) * strides[:, None]
     half = raw[..., 2:4].clamp(max=6).exp() * strides[:, None] / 2
     return torch.cat([middle - half, middle + half], dim=-1)
 
 
-def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
-
-
-class _Residual(nn.Module):
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(_conv(channels, channels // 2, 1), _conv(channels // 2, channels, 3))
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features + self.body(features)
-
-
 class _Head(nn.Module):
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
-        self.where = nn.Sequential(_conv(channels, channels, 3), nn.Conv2d(channels, 5, 1))
-        self.what = nn.Sequential(_conv(channels, channels, 3), nn.Conv2d(channels, classes, 1))
+        self.where = nn.Sequential(conv(channels, channels, 3), nn.Conv2d(channels, 5, 1))
+        self.what = nn.Sequential(conv(channels, channels, 3), nn.Conv2d(channels, classes, 1))
         # Start from the middle of the cell, a size of three strides and, since objects are rare, a probability of 1 %:
         # else the first steps are spent on learning these.
         with torch.no_grad():

@@ -1,12 +1,11 @@
 """Which cells answer for which object, and how wrong they are."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 
-from edgewright.export.reference.network import cells, decode
+from edgewright.export.reference.detector import cells, decode
+from edgewright.export.reference.scenes import Truth
 
 # How far from an object's middle a cell may answer for it, in strides, and how many cells do.
 _REACH = 1.75
@@ -14,14 +13,6 @@ _CELLS_PER_OBJECT = 8
 # An object of so many strides fits a grid best.
 _FITTING_SIZE = 4.0
 _BOX_WEIGHT = 4.0
-
-
-@dataclass(frozen=True)
-class Truth:
-    """The objects of one picture: boxes (N, 4) x1 y1 x2 y2 in pixels of the input, class ids (N,)."""
-
-    boxes_xyxy: Tensor
-    class_ids: Tensor
 
 
 def loss(raw: Tensor, truths: list[Truth], size_hw: tuple[int, int]) -> Tensor:
@@ -53,9 +44,9 @@ def assign(raw: Tensor, boxes: Tensor, truth: Truth, size_hw: tuple[int, int]) -
     Of the cells near its middle an object takes those that fit its size and already predict it best.
     """
     if len(truth.boxes_xyxy) == 0:
-        nothing = torch.zeros(0, dtype=torch.long)
+        nothing = torch.zeros(0, dtype=torch.long, device=raw.device)
         return nothing, nothing
-    places, strides = cells(size_hw)
+    places, strides = cells(size_hw, raw.device)
     middles, sizes = (
         (truth.boxes_xyxy[:, :2] + truth.boxes_xyxy[:, 2:]) / 2,
         truth.boxes_xyxy[:, 2:] - truth.boxes_xyxy[:, :2],
