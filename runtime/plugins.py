@@ -20,6 +20,7 @@ _EXTRAS = {
     "pydensecrf": "crf",
     "matplotlib": "report",
     "sqlalchemy": "history",
+    "psycopg": "postgresql",
     "pynvml": "nvml",
     "tensorrt_rtx": "tensorrt-rtx",
     "nncf": "quantize",
