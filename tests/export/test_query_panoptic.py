@@ -1,7 +1,6 @@
 """Networks of mask and class queries give the map that transformers' own post-processing gives, also as a static graph."""
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 pytest.importorskip("transformers")
 
 import torch
+from tests.export.rtx import rtx_problems
 from tests.export.tiny_transformers import LABELS, SIDE, SQUARE_IMAGES, panoptic, saved
 from transformers.models.eomt.image_processing_eomt import compute_segments, remove_low_and_no_objects
 
@@ -19,6 +19,7 @@ from edgewright.export.from_torch import import_torch
 from edgewright.export.request import ExportRequest
 from edgewright.export.to_onnx import DATA_DEPENDENT
 from edgewright.export.torch_source import TorchNetwork
+from edgewright.runtime.bundle import Bundle
 from edgewright.runtime.errors import ExportError, UsageError
 from edgewright.runtime.predictor import open_predictor
 from edgewright.runtime.preprocess import preprocess
@@ -40,19 +41,21 @@ def transformers_map(network: Any, tensor: Any) -> tuple[Any, list[dict[str, Any
     return found.numpy(), segments
 
 
-@pytest.mark.parametrize("kind", ["eomt", "mask2former"])
-def test_a_folder_becomes_a_static_bundle_that_gives_transformers_segments(kind: str, tmp_path: Path) -> None:
-    network = panoptic(kind)
+@pytest.fixture(scope="module", params=["eomt", "mask2former"])
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Bundle]:
+    """A network and its bundle."""
+    network = panoptic(request.param)
+    folder = tmp_path_factory.mktemp(request.param)
+    wish = ExportRequest(
+        source=f"transformers/{saved(network, folder / 'net')}", size=(SIDE, SIDE), thing_ids=(0, 1, 2),
+        conf_threshold=THRESHOLD, overlap_threshold=OVERLAP,
+    )  # fmt: skip
+    return network, import_torch(wish, folder / "bundle")
+
+
+def test_a_folder_becomes_a_static_bundle_that_gives_transformers_segments(exported: tuple[Any, Bundle]) -> None:
+    network, bundle = exported
     assert accepts(network)
-    folder = saved(network, tmp_path / kind)
-    request = ExportRequest(
-        source=f"transformers/{folder}",
-        size=(SIDE, SIDE),
-        thing_ids=(0, 1, 2),
-        conf_threshold=THRESHOLD,
-        overlap_threshold=OVERLAP,
-    )
-    bundle = import_torch(request, tmp_path / "bundle")
     assert (bundle.spec.labels, bundle.spec.head.thing_ids) == (LABELS, (0, 1, 2))
     graph = onnx.load(bundle.path / "model.onnx").graph
     assert not DATA_DEPENDENT & {node.op_type for node in graph.node}
@@ -70,6 +73,10 @@ def test_a_folder_becomes_a_static_bundle_that_gives_transformers_segments(kind:
                 assert np.mean(got.segment_ids == wanted + 1) > 0.999
                 total += len(segments)
     assert total > 4
+
+
+def test_tensorrt_builds_the_graph(exported: tuple[Any, Bundle]) -> None:
+    assert rtx_problems(onnx.load(exported[1].path / "model.onnx")) == []
 
 
 def test_maskformer_is_known_and_its_classes_are_all_things_unless_said(caplog: pytest.LogCaptureFixture) -> None:
