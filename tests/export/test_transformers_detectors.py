@@ -1,7 +1,6 @@
 """DETR-like detectors find what transformers' own post-processing finds, before and after export."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ pytest.importorskip("transformers")
 
 import torch
 import transformers
+from tests.export.rtx import rtx_problems
 from tests.export.tiny_transformers import IMAGES, LABELS, SIZE, detector, saved
 
 from edgewright.export.families.detr import accepts, build
@@ -19,6 +19,7 @@ from edgewright.export.from_torch import import_torch, run_torch
 from edgewright.export.request import ExportRequest
 from edgewright.export.to_onnx import DATA_DEPENDENT
 from edgewright.export.torch_source import TorchNetwork
+from edgewright.runtime.bundle import Bundle
 from edgewright.runtime.geometry import clip_boxes, place
 from edgewright.runtime.heads import load_head
 from edgewright.runtime.matching import match_detections
@@ -77,14 +78,24 @@ def test_the_wrapped_network_finds_what_transformers_post_processing_finds(kind:
     assert total > 10
 
 
-@pytest.mark.parametrize("kind", ["detr", "rt_detr_v2", "d_fine"])
-def test_a_folder_becomes_a_static_bundle_that_both_engines_run_alike(kind: str, tmp_path: Path) -> None:
-    network = detector(kind)
-    folder = saved(network, tmp_path / kind)
+@pytest.fixture(scope="module", params=["detr", "rt_detr_v2", "d_fine"])
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Any, Bundle]:
+    """A kind of detectors, one of them, and its bundle."""
+    network, folder = detector(request.param), tmp_path_factory.mktemp(request.param)
+    saved(network, folder)
     (folder / "preprocessor_config.json").write_text(
         json.dumps({"size": {"height": SIZE[0], "width": SIZE[1]}, "do_normalize": False, "image_mean": [0.5] * 3})
     )
-    bundle = import_torch(ExportRequest(source=f"transformers/{folder}", conf_threshold=0.2), tmp_path / "bundle")
+    wish = ExportRequest(source=f"transformers/{folder}", conf_threshold=0.2)
+    return request.param, network, import_torch(wish, folder / "bundle")
+
+
+def test_tensorrt_builds_the_graph(exported: tuple[str, Any, Bundle]) -> None:
+    assert rtx_problems(onnx.load(exported[2].path / "model.onnx")) == []
+
+
+def test_a_folder_becomes_a_static_bundle_that_both_engines_run_alike(exported: tuple[str, Any, Bundle]) -> None:
+    kind, network, bundle = exported
     spec = bundle.spec
     assert (spec.labels, spec.head.kind, spec.preprocess.size_hw) == (LABELS, "final", SIZE)
     assert (spec.preprocess.mean, spec.preprocess.resize) == ((0.0, 0.0, 0.0), "stretch")
