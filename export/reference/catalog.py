@@ -79,5 +79,4 @@ REFERENCES: dict[str, Reference] = {
     "fcn": _semantic(zoo.fcn, _LARGE),
     "deeplab": _semantic(zoo.deeplab, _LARGE),
     "unet": _semantic(zoo.unet, _SMALL),
-    "segnet": _semantic(zoo.segnet, _SMALL),
 }

@@ -4,9 +4,11 @@ Each is of the class that its family exports, over one backbone, for the six par
 """
 
 from collections import OrderedDict
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
 from torchvision.models.detection import FasterRCNN, MaskRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
@@ -18,13 +20,17 @@ from torchvision.models.segmentation.deeplabv3 import ASPP
 from torchvision.models.segmentation.fcn import FCNHead
 from torchvision.ops import MultiScaleRoIAlign
 
-from edgewright.export.networks.segnet import SegNet
+from edgewright import configs
 from edgewright.export.networks.unet import UNet
+from edgewright.export.panoptic_network import PanopticPair
 from edgewright.export.reference.detector import Detector
 from edgewright.export.reference.layers import BoxHead, Dilated, Last, Pyramid, conv
 from edgewright.export.region_networks import RCNN, FastRCNN, RegionWarp
 from edgewright.export.region_networks import BoxHead as RegionHead
+from edgewright.export.torch_weights import load_state, read_state
 from edgewright.runtime.conveyor import LABELS
+
+T = TypeVar("T", bound=nn.Module)
 
 # With the background.
 CLASSES = len(LABELS) + 1
@@ -103,9 +109,28 @@ def unet() -> UNet:
     return UNet(CLASSES, width=16, depth=3)
 
 
-def segnet() -> SegNet:
-    """SegNet with three poolings, whose decoder puts values back where they were taken."""
-    return SegNet(CLASSES, width=16, depth=3)
+def panoptic() -> PanopticPair:
+    """The Mask R-CNN for the parts and the FCN for the background, with the weights of both, which are kept once."""
+    detector, semantic = trained("mask_rcnn", mask_rcnn()), trained("fcn", fcn())
+    return PanopticPair(detector, _AtSize(semantic), stuff_channels=(0,), labels=(*LABELS, "background"))
+
+
+def trained(name: str, network: T) -> T:
+    """The network with the weights that ship for `name`."""
+    path = Path(configs.__file__).parent / "reference" / f"{name}.safetensors"
+    load_state(network, read_state(path), source=name, path=path)
+    return network
+
+
+class _AtSize(nn.Module):
+    """A segmentation network that sees pictures of any size as large as those that it was trained on."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Any:
+        return self.network(interpolate(images, SIZE_HW, mode="bilinear", align_corners=False))
 
 
 def _two_stage(size_hw: tuple[int, int]) -> dict[str, Any]:
