@@ -1,0 +1,53 @@
+"""Engines run for real through ctypes, on imitations of libcudart and of TensorRT 8.6, 10.3 and 11.4 that forgive nothing."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.fake_tensorrt.checks import CHECKS
+from tests.fake_tensorrt.imitation import VERSIONS
+from tests.fake_tensorrt.world import World, compiled, compiler, doubling, picture
+
+from edgewright.runtime.errors import BackendError
+from edgewright.runtime.tensorrt.cuda import Cuda
+
+pytestmark = pytest.mark.skipif(compiler() is None, reason="no C compiler to make the imitation of libcudart")
+
+
+@pytest.fixture(scope="module")
+def make(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., World]:
+    library = compiled("cudart", tmp_path_factory.mktemp("cudart"))
+    return lambda version, integrated: World(library, version, integrated)
+
+
+@pytest.mark.parametrize("integrated", [False, True], ids=["copies", "zero copy"])
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("check", CHECKS, ids=[check.__name__.removeprefix("check_") for check in CHECKS])
+def test_what_must_hold_of_the_runner(
+    make: Callable[..., World], check: Callable[..., Any], version: str, integrated: bool
+) -> None:
+    check(make, version, integrated)
+
+
+def test_the_layers_are_told_by_the_inspector(make: Callable[..., World]) -> None:
+    world = make("11.4.0", False)
+    with world.open(doubling()) as runner:
+        assert '"Layers"' in runner.layers()
+
+
+def test_without_graphs_every_run_is_enqueued_anew(make: Callable[..., World]) -> None:
+    world = make("10.3.0", False)
+    with world.open(doubling(), graphs=False) as runner:
+        for seed in range(3):
+            assert runner.infer({"x": picture(seed)})["twice"][0, 0, 0, 0] == 2 * picture(seed)[0, 0, 0, 0]
+        assert runner.settings["cuda_graph"] is False
+    world.assert_clean()
+
+
+def test_a_missing_or_too_old_cuda_runtime_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(BackendError, match="the CUDA runtime is not found"):
+        Cuda(tmp_path / "libcudart.so")
+    driver = compiled("cuda_driver", tmp_path)
+    with pytest.raises(BackendError, match=r"has no cudaRuntimeGetVersion; CUDA 11\.4"):
+        Cuda(driver)
