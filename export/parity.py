@@ -106,9 +106,9 @@ def _compare(
     errors: dict[str, float] = {}
     detections = matched = 0
     shares = []
-    # What is compared is the graph; a refinement looks at the picture.
+    # What is compared is the graph; a refinement looks at the picture, and soft suppression decides by hairs.
     settings = spec.postprocess.model_copy(
-        update={"conf_threshold": min(spec.postprocess.conf_threshold, 0.05), "refine": None}
+        update={"conf_threshold": min(spec.postprocess.conf_threshold, 0.05), "refine": None, "nms": "hard"}
     )
     with open_backend(backend, model, BackendOptions()) as engine:
         for (title, feeds, placement), reference in zip(cases, wanted, strict=True):

@@ -77,6 +77,7 @@ class ExportRequest(Strict):
     mask_threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
     overlap_threshold: Fraction | None = None
     stuff_area: Fraction | None = None
+    nms: str | None = None
     refine: str | None = None
 
     def given(self, *names: str) -> dict[str, object]:
@@ -100,5 +101,6 @@ POSTPROCESS_KEYS = (
     "mask_threshold",
     "overlap_threshold",
     "stuff_area",
+    "nms",
     "refine",
 )

@@ -142,7 +142,7 @@ class PostprocessSpec(Strict):
     `multi_label` lets one box carry every class above the threshold, as COCO evaluation wants it. A pixel belongs to a mask
     from the probability `mask_threshold` on. In a panoptic map a segment stays when others leave it more than the share
     `overlap_threshold` of its mask, and stuff when it covers at least the share `stuff_area` of the picture; None: as
-    `runtime/heads/panoptic.py` says.
+    `runtime/heads/panoptic.py` says. `nms` is a file of `runtime/nms` with its options: `soft?method=linear`.
     """
 
     conf_threshold: Annotated[float, Field(ge=0, le=1)] = 0.25

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from edgewright.runtime.spec import PostprocessSpec
+    from edgewright.runtime.spec import ModelSpec, PostprocessSpec
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -40,6 +40,13 @@ refine_option = click.option(
     default=None,
     help="Fit class maps to the edges of the picture: crf, or none.  [default: the bundle's]",
 )
+nms_option = click.option(
+    "--nms",
+    metavar="VARIANT",
+    default=None,
+    help="How doubles are removed: hard, soft, diou, adaptive, matrix, weighted; with options as in 'soft?method=linear' (see "
+    "docs/nms.md).  [default: the bundle's]",
+)
 json_option = click.option(
     "--json", "json_path", metavar="FILE", default=None, help="Write the machine-readable report."
 )
@@ -50,6 +57,16 @@ def refined(settings: "PostprocessSpec", name: str | None) -> "PostprocessSpec":
     if name is None:
         return settings
     return settings.model_copy(update={"refine": None if name == "none" else name})
+
+
+def suppressing(spec: "ModelSpec", settings: "PostprocessSpec", variant: str | None) -> "PostprocessSpec":
+    """The settings with that NMS variant, None keeps the bundle's; UsageError when the network leaves no room for it."""
+    if variant is None:
+        return settings
+    from edgewright.runtime.heads import check_suppression
+
+    check_suppression(spec, variant)
+    return settings.model_copy(update={"nms": variant})
 
 
 def engine_options(function: F) -> F:

@@ -4,7 +4,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgewright.pipeline.commands._options import engine_options, json_option, propose_option, refine_option, refined
+from edgewright.pipeline.commands._options import (
+    engine_options,
+    json_option,
+    nms_option,
+    propose_option,
+    refine_option,
+    refined,
+    suppressing,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,6 +36,7 @@ _LEFT_TO_THE_REPORT = ("accuracy", "VOC-AP")
 @engine_options
 @propose_option
 @refine_option
+@nms_option
 @click.option(
     "--prompts",
     type=click.Choice(["box", "center"]),
@@ -65,6 +74,7 @@ def command(
     threads: int | None,
     propose: str | None,
     refine: str | None,
+    nms: str | None,
     prompts: "Prompts | None",
     conf: float | None,
     iou: float | None,
@@ -105,7 +115,7 @@ def command(
             threads=threads,
             propose=propose,
             prompts=prompts,
-            postprocess=refined(settings, refine),
+            postprocess=suppressing(loaded.spec, refined(settings, refine), nms),
             slices=slices,
             detections_path=detections_path,
             per_image_path=None if json_path is None else f"{json_path}.npz",

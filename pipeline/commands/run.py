@@ -4,7 +4,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgewright.pipeline.commands._options import engine_options, json_option, propose_option, refine_option, refined
+from edgewright.pipeline.commands._options import (
+    engine_options,
+    json_option,
+    nms_option,
+    propose_option,
+    refine_option,
+    refined,
+    suppressing,
+)
 
 if TYPE_CHECKING:
     from edgewright.runtime.spec import PostprocessSpec
@@ -30,6 +38,7 @@ if TYPE_CHECKING:
 @engine_options
 @propose_option
 @refine_option
+@nms_option
 @click.option(
     "--prompt",
     "prompts",
@@ -51,6 +60,7 @@ def command(
     threads: int | None,
     propose: str | None,
     refine: str | None,
+    nms: str | None,
     prompts: tuple[str, ...],
     conf: float | None,
     iou: float | None,
@@ -74,7 +84,8 @@ def command(
 
     _refuse_same_file(sink_uris, json_path)
     loaded = load_bundle(bundle)
-    chosen = refined(_thresholds(loaded.spec.postprocess, conf, iou), refine)
+    thresholds = _thresholds(loaded.spec.postprocess, conf, iou)
+    chosen = suppressing(loaded.spec, refined(thresholds, refine), nms)
     statistics, failure = RunStatistics(), None
     with (
         atomic_file(json_path) if json_path is not None else nullcontext() as json_file,

@@ -2,7 +2,7 @@
 
 A head is one file with `ROLES` (the output roles that a HeadSpec of this kind must name; further ones are `OPTIONAL_ROLES`,
 or exactly one of `ONE_OF`; a head that decodes different sets of outputs has `ROLE_SETS` instead), `TASKS`, and
-`decode(outputs by role, spec, placement, settings) -> Result`.
+`decode(outputs by role, spec, placement, settings) -> Result`. One that removes doubles by `PostprocessSpec.nms` has `SUPPRESSES`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgewright.runtime import plugins
-from edgewright.runtime.errors import BackendError, BundleError
+from edgewright.runtime.errors import BackendError, BundleError, UsageError
 from edgewright.runtime.geometry import Placement, to_xyxy
+from edgewright.runtime.nms import suppressor
 from edgewright.runtime.results import Boxes, Result
 from edgewright.runtime.spec import HeadSpec, ModelSpec, PostprocessSpec
 
@@ -38,6 +39,16 @@ def load_head(spec: ModelSpec) -> Decode:
         )
     decode: Decode = module.decode
     return decode
+
+
+def check_suppression(spec: ModelSpec, variant: str) -> None:
+    """UsageError unless there is such an NMS variant, and the network's head leaves room for one."""
+    suppressor(variant)
+    if not getattr(plugins.load(__name__, spec.head.kind), "SUPPRESSES", False):
+        raise UsageError(
+            f"NMS variant '{variant}' has no place in {spec.name}: what its {spec.head.kind} head gets is without doubles; "
+            "leave --nms (nms in a recipe) out"
+        )
 
 
 def _role_sets(module: ModuleType) -> Sequence[Sequence[str]]:

@@ -7,12 +7,13 @@ import numpy.typing as npt
 
 from edgewright.runtime.geometry import Placement
 from edgewright.runtime.heads import Outputs, boxes_to_pixels, check_finite
-from edgewright.runtime.nms import suppressor
-from edgewright.runtime.results import Detections
+from edgewright.runtime.nms import Suppressed, suppressor
+from edgewright.runtime.results import Boxes, Detections
 from edgewright.runtime.spec import HeadSpec, ModelSpec, PostprocessSpec
 
 ROLES = ("boxes", "scores")
 TASKS = ("detect",)
+SUPPRESSES = True
 
 
 def decode(outputs: Outputs, spec: ModelSpec, placement: Placement, settings: PostprocessSpec) -> Detections:
@@ -30,14 +31,7 @@ def detect(
     anchors, class_ids, kept_scores = candidates(scores, spec.head, settings)
     boxes = boxes_to_pixels(outputs["boxes"][0][anchors], spec.head, spec.preprocess.size_hw)
     check_finite(boxes, "boxes")
-    kept = suppressor(settings.nms)(
-        boxes,
-        kept_scores,
-        class_ids,
-        iou_threshold=settings.iou_threshold,
-        class_agnostic=settings.class_agnostic,
-        max_detections=settings.max_detections,
-    )
+    kept = without_doubles(boxes, kept_scores, class_ids, settings)
     found = Detections(placement.to_image(kept.boxes_xyxy), kept.scores, class_ids[kept.indices])
     return found, anchors[kept.indices]
 
@@ -64,6 +58,22 @@ def candidates(
         strongest = np.sort(np.argpartition(-kept, settings.max_candidates)[: settings.max_candidates])
         anchors, class_ids, kept = anchors[strongest], class_ids[strongest], kept[strongest]
     return anchors, class_ids.astype(np.int64), kept
+
+
+def without_doubles(
+    boxes_xyxy: Boxes, scores: npt.NDArray[np.float32], class_ids: npt.NDArray[np.int64], settings: PostprocessSpec
+) -> Suppressed:
+    """What suppression leaves of the candidates, without those whose score it lowered below the threshold."""
+    kept = suppressor(settings.nms)(
+        boxes_xyxy,
+        scores,
+        class_ids,
+        iou_threshold=settings.iou_threshold,
+        class_agnostic=settings.class_agnostic,
+        max_detections=settings.max_detections,
+    )
+    stays = (kept.scores >= settings.conf_threshold) | (kept.scores == scores[kept.indices])
+    return kept if stays.all() else Suppressed(*(values[stays] for values in kept))
 
 
 def _levels(anchors: npt.NDArray[np.int64], head: HeadSpec) -> npt.NDArray[np.int64]:

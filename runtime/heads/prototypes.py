@@ -15,6 +15,7 @@ from edgewright.runtime.spec import ModelSpec, PostprocessSpec
 
 ROLES = ("boxes", "scores", "coefficients", "prototypes")
 TASKS = ("instance",)
+SUPPRESSES = True
 
 Floats = npt.NDArray[np.float32]
 

@@ -2,13 +2,13 @@
 
 from edgewright.runtime.geometry import Placement
 from edgewright.runtime.heads import Outputs, boxes_to_pixels, check_finite
-from edgewright.runtime.heads.dense import candidates
-from edgewright.runtime.nms import suppressor
+from edgewright.runtime.heads.dense import candidates, without_doubles
 from edgewright.runtime.results import Detections
 from edgewright.runtime.spec import ModelSpec, PostprocessSpec
 
 ROLES = ("boxes", "scores")
 TASKS = ("detect",)
+SUPPRESSES = True
 
 
 def decode(outputs: Outputs, spec: ModelSpec, placement: Placement, settings: PostprocessSpec) -> Detections:
@@ -23,12 +23,5 @@ def decode(outputs: Outputs, spec: ModelSpec, placement: Placement, settings: Po
     regions, class_ids, kept_scores = regions[real], class_ids[real], kept_scores[real]
     boxes = boxes_to_pixels(outputs["boxes"][0][regions, class_ids], spec.head, spec.preprocess.size_hw)
     check_finite(boxes, "boxes")
-    kept = suppressor(settings.nms)(
-        boxes,
-        kept_scores,
-        class_ids,
-        iou_threshold=settings.iou_threshold,
-        class_agnostic=settings.class_agnostic,
-        max_detections=settings.max_detections,
-    )
+    kept = without_doubles(boxes, kept_scores, class_ids, settings)
     return Detections(placement.to_image(kept.boxes_xyxy), kept.scores, class_ids[kept.indices])

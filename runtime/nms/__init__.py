@@ -2,16 +2,19 @@
 
 Every file of this folder is a variant with the same function:
 `suppress(boxes_xyxy, scores, class_ids, *, iou_threshold, class_agnostic=False, max_detections=None) -> Suppressed`.
+One that has options takes them as further keywords, and `OPTIONS` says how each is read from text.
 """
 
-from functools import lru_cache
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from edgewright.runtime import plugins
 from edgewright.runtime.errors import UsageError
+from edgewright.runtime.uri import split_options
 
 FloatArray = npt.NDArray[np.float32]
 IndexArray = npt.NDArray[np.int64]
@@ -44,9 +47,23 @@ class Suppressed(NamedTuple):
 
 @lru_cache
 def suppressor(variant: str) -> Suppress:
-    """The function of an NMS variant; looked up once, since listing the folder in every frame costs a tenth of a ms."""
-    suppress: Suppress = plugins.load(__name__, variant).suppress
-    return suppress
+    """The function of an NMS variant, `soft` or with options `soft?method=linear`; UsageError for one that does not exist.
+
+    Looked up once, since listing the folder in every frame costs a tenth of a ms.
+    """
+    name = variant.partition("?")[0]
+    module = plugins.load(__name__, name)
+    readers: Mapping[str, Callable[[str], Any]] = getattr(module, "OPTIONS", {})
+    rest, given = split_options(f"NMS variant '{name}'", variant, tuple(readers))
+    if rest != name:
+        raise UsageError(f"NMS variant '{variant}': options are written {name}?option=value&option=value")
+    suppress: Suppress = module.suppress
+    if not given:
+        return suppress
+    chosen: Suppress = partial(suppress, **{key: _read(variant, key, readers[key], given[key]) for key in given})
+    # Values are checked by the variant itself; better now than in the first frame.
+    chosen(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int), iou_threshold=0.5)
+    return chosen
 
 
 def checked_candidates(
@@ -78,3 +95,25 @@ def check_limits(iou_threshold: float, max_detections: int | None) -> None:
         raise UsageError(f"the IoU threshold is {iou_threshold}; it must be between 0 and 1")
     if max_detections is not None and max_detections < 1:
         raise UsageError(f"max_detections is {max_detections}; it must be at least 1, or None for all")
+
+
+def check_option(name: str, value: float, *, above: float, up_to: float) -> None:
+    """UsageError unless above < value <= up_to."""
+    if not above < value <= up_to:
+        raise UsageError(f"option {name} is {value:g}; it must be above {above:g} and up to {up_to:g}")
+
+
+def check_probabilities(scores: FloatArray) -> None:
+    """UsageError unless all scores lie in 0..1, as a variant needs that scales them."""
+    if scores.size and not (scores.min() >= 0 and scores.max() <= 1):
+        raise UsageError(
+            f"this variant lowers scores, which must lie between 0 and 1, got {scores.min():g} to {scores.max():g}; "
+            "use hard suppression for others"
+        )
+
+
+def _read(variant: str, key: str, reader: Callable[[str], Any], text: str) -> Any:
+    try:
+        return reader(text)
+    except ValueError as err:
+        raise UsageError(f"NMS variant '{variant}': option {key} must be a number, got '{text}'") from err
