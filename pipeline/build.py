@@ -1,4 +1,4 @@
-"""The whole chain of a recipe: export, verify, evaluate, benchmark, gate."""
+"""The whole chain of a recipe: export, quantize, verify, evaluate, benchmark, gate."""
 
 import importlib
 from collections.abc import Callable
@@ -16,6 +16,7 @@ from edgewright.runtime.bundle import Bundle, file_sha256, load_bundle
 from edgewright.runtime.errors import ParityError, UsageError
 
 Tell = Callable[[Outcome], None]
+_QUANTIZED = "quantized"
 _BUNDLE, _REPORTS, _STAGES, _VERDICTS = "bundle", "reports", ".stages", "verdicts"
 
 
@@ -35,12 +36,12 @@ class Built:
 def build(recipe: Recipe, folder: Path, *, tell: Tell = lambda outcome: None) -> Built:
     """Run the recipe's chain in `folder`; stages whose inputs did not change are reused. `tell` hears each outcome.
 
-    `folder` receives bundle/, reports/<backend>.json and, with a policy, verdicts/<backend>.{json,md,xml}. Backends run one
-    after the other; ParityError when a golden tensor differs.
+    `folder` receives bundle/, quantized/ where the recipe asks for it, reports/<backend>.json and, with a policy,
+    verdicts/<backend>.{json,md,xml}. Backends run one after the other; ParityError when a golden tensor differs.
     """
     _check(recipe, folder)
     _forget_results(folder)
-    bundle = _export(recipe, folder, tell)
+    bundle = _quantize(recipe, _export(recipe, folder, tell), folder, tell)
     measured = {backend: _measure(recipe, bundle, folder, backend, tell) for backend in recipe.backends}
     reports = {backend: report for backend, report in measured.items() if report is not None}
     verdicts = {
@@ -71,10 +72,15 @@ def _check(recipe: Recipe, folder: Path) -> None:
             )
     elif recipe.baseline is not None:
         raise UsageError("the recipe names a baseline but no policy; add `policy: default`")
-    if recipe.data is not None:
-        from edgewright.pipeline.datasets import open_dataset
+    if (recipe.quantize_for is None) != (recipe.calibration_data is None):
+        raise UsageError(
+            "quantize_for and calibration_data belong together: a target, and the images to calibrate on; give both"
+        )
+    for data in (recipe.data, recipe.calibration_data):
+        if data is not None:
+            from edgewright.pipeline.datasets import open_dataset
 
-        open_dataset(recipe.data)
+            open_dataset(data)
 
 
 def _forget_results(folder: Path) -> None:
@@ -101,6 +107,46 @@ def _export(recipe: Recipe, folder: Path, tell: Tell) -> Bundle:
         if value is not None and Path(value).is_file():
             inputs[f"{key} content"] = _content_digest(Path(value))
     tell(run_stage(folder / _STAGES, "export", inputs, [path], lambda: _discard(export(request, path, replace=True))))
+    return load_bundle(path)
+
+
+def _quantize(recipe: Recipe, bundle: Bundle, folder: Path, tell: Tell) -> Bundle:
+    """The bundle with the precisions that pay; the same one where the recipe does not ask for any."""
+    if recipe.quantize_for is None:
+        return bundle
+    from edgewright.pipeline.datasets import open_dataset
+    from edgewright.pipeline.quantizing import quantize, read_plan
+
+    data, path = str(recipe.calibration_data), folder / _QUANTIZED
+    evaluation = None if recipe.data is None else open_dataset(recipe.data)
+    plan = None if recipe.quantization_plan is None else read_plan(Path(recipe.quantization_plan))
+
+    def action() -> None:
+        quantize(
+            bundle,
+            path,
+            target=recipe.quantize_for or "openvino",
+            data=data,
+            evaluation=evaluation,
+            max_drop=recipe.max_drop / 100,
+            images=recipe.calibration_images,
+            plans=None if plan is None else (plan,),
+            threads=recipe.threads,
+            work=folder / _STAGES / "quantization",
+            replace=True,
+        )
+
+    inputs = {
+        "bundle": bundle.digest,
+        "for": recipe.quantize_for,
+        "calibration": open_dataset(data).digest,
+        "images": recipe.calibration_images,
+        "data": None if evaluation is None else evaluation.digest,
+        "max_drop": recipe.max_drop,
+        "plan": None if plan is None else plan.digest,
+        "edgewright": metadata.version("edgewright"),
+    }
+    tell(run_stage(folder / _STAGES, "quantize", inputs, [path], action))
     return load_bundle(path)
 
 

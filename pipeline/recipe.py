@@ -12,19 +12,25 @@ from edgewright.runtime import plugins
 from edgewright.runtime.errors import UsageError
 
 # Keys whose value may name a file; relative to the recipe's folder.
-_PATHS = ("source", "weights", "labels", "image", "policy", "baseline")
+_PATHS = ("source", "weights", "labels", "image", "policy", "baseline", "quantization_plan")
 
 
 class Recipe(ExportRequest):
     """An export, and what `edgewright build` does with the bundle. Keys that are left out take the defaults given here.
 
-    Without `data` nothing is evaluated; with `benchmark_seconds: 0` nothing is timed.
+    Without `data` nothing is evaluated; with `benchmark_seconds: 0` nothing is timed. With `quantize_for` the bundle is
+    quantized on `calibration_data`, within `max_drop` points on `data`.
 
     `output` is relative to the working directory; files that the recipe reads are relative to the recipe's folder when they
     exist there.
     """
 
     output: str | None = None
+    quantize_for: Literal["openvino", "tensorrt", "onnxruntime"] | None = None
+    calibration_data: str | None = None
+    calibration_images: int = Field(300, gt=0)
+    quantization_plan: str | None = None
+    max_drop: float = Field(1.0, ge=0)
     data: str | None = None
     backends: tuple[str, ...] = Field(("ort",), min_length=1)
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
@@ -46,8 +52,10 @@ def load_recipe(path: Path) -> Recipe:
     changes = {
         name: _resolved(file.parent, getattr(recipe, name)) for name in _PATHS if getattr(recipe, name) is not None
     }
-    if recipe.data is not None:
-        changes["data"] = _resolved_data(file.parent, recipe.data)
+    for name in ("data", "calibration_data"):
+        value = getattr(recipe, name)
+        if value is not None:
+            changes[name] = _resolved_data(file.parent, value)
     return recipe.model_copy(update=changes)
 
 

@@ -9,10 +9,13 @@ import pytest
 from edgewright.calibration.plan import Plan
 from edgewright.export.from_onnx import import_onnx
 from edgewright.export.request import ExportRequest
+from edgewright.pipeline.build import build
 from edgewright.pipeline.calibration_images import candidates, feeds_of
 from edgewright.pipeline.cli import main
 from edgewright.pipeline.datasets import open_dataset
 from edgewright.pipeline.quantizing import Quantized, quantize
+from edgewright.pipeline.recipe import Recipe
+from edgewright.pipeline.stages import Outcome
 from edgewright.pipeline.verify import verify
 from edgewright.runtime.bundle import Bundle, load_bundle
 from edgewright.runtime.errors import BundleError, CalibrationError, UsageError
@@ -172,6 +175,32 @@ def test_a_quantized_onnx_file_is_taken_as_it_is(in_int8: Quantized, tmp_path: P
     # A score at the threshold may fall to either side.
     assert abs(found[0] - found[1]) <= 3
     assert min(found) > 10
+
+
+def test_a_recipe_quantizes_once_and_measures_what_came_of_it(checkout: Path, tmp_path: Path) -> None:
+    source = str(checkout / "configs" / "reference" / "conveyor_yolox.onnx")
+    values = {
+        "source": source, "family": "yolox", "labels": "conveyor", "quantize_for": "tensorrt",
+        "calibration_data": CALIBRATION, "calibration_images": 32, "max_drop": 90, "precision": "int8",
+        "benchmark_seconds": 0, "quantization_plan": str(tmp_path / "plan.json"),
+    }  # fmt: skip
+    (tmp_path / "plan.json").write_text(ONE[0].model_dump_json())
+    heard: list[Outcome] = []
+    for _ in range(2):
+        build(Recipe.model_validate(values), tmp_path / "out", tell=heard.append)
+    assert [(outcome.stage, outcome.ran) for outcome in heard] == [
+        (stage, ran) for ran in (True, False) for stage in ("export", "quantize", "verify-ort")
+    ]
+    assert load_bundle(tmp_path / "out" / "quantized").model_file(backend="ort", precision="int8")
+
+
+def test_a_recipe_that_quantizes_names_its_images(checkout: Path, tmp_path: Path) -> None:
+    source = str(checkout / "configs" / "reference" / "conveyor_yolox.onnx")
+    recipe = Recipe.model_validate(
+        {"source": source, "family": "yolox", "labels": "conveyor", "quantize_for": "openvino"}
+    )
+    with pytest.raises(UsageError, match="quantize_for and calibration_data belong together"):
+        build(recipe, tmp_path / "out")
 
 
 def test_the_command_prints_a_table_and_exits_with_1_when_int8_does_not_pay(
