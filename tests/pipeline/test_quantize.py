@@ -191,7 +191,8 @@ def test_a_recipe_quantizes_once_and_measures_what_came_of_it(checkout: Path, tm
     assert [(outcome.stage, outcome.ran) for outcome in heard] == [
         (stage, ran) for ran in (True, False) for stage in ("export", "quantize", "verify-ort")
     ]
-    assert load_bundle(tmp_path / "out" / "quantized").model_file(backend="ort", precision="int8")
+    made = load_bundle(tmp_path / "out" / "quantized").model_file(backend="ort", precision="int8")
+    assert made.name == "onnxruntime/int8.onnx"
 
 
 def test_a_recipe_that_quantizes_names_its_images(checkout: Path, tmp_path: Path) -> None:
