@@ -1,0 +1,116 @@
+"""`edgewright doctor`: what this machine has for running bundles, what is wrong, and what mends it."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from edgewright.pipeline.commands._options import json_option
+
+if TYPE_CHECKING:
+    from edgewright.pipeline.doctor import Finding
+    from edgewright.pipeline.doctor.machine import Machine, Target
+
+_STYLES = {"ok": "green", "note": "yellow", "problem": "bold red", "unknown": "magenta"}
+
+
+@click.command()
+@click.argument("bundle", metavar="[BUNDLE]", required=False)
+@click.option(
+    "--target",
+    type=click.Choice(["tensorrt", "openvino", "onnxruntime"]),
+    default=None,
+    help="The engine that must work here.  [default: whatever is installed; on a Jetson TensorRT]",
+)
+@click.option(
+    "--explain",
+    "message",
+    metavar="MESSAGE",
+    default=None,
+    help="Look up an error text instead of checking; - reads it from stdin.",
+)
+@json_option
+def command(bundle: str | None, target: "Target | None", message: str | None, json_path: str | None) -> int:
+    """Check drivers, engines, OpenCV, cameras, memory and clocks; with BUNDLE run it on every engine that works here.
+
+    The exit status is 1 when something is a problem. The JSON report names no user and no machine, so that it can be sent.
+    """
+    from edgewright.pipeline.console import write_json
+    from edgewright.pipeline.doctor.examination import examine, healthy, report
+    from edgewright.pipeline.doctor.machine import this_machine
+    from edgewright.runtime.bundle import load_bundle
+    from edgewright.runtime.errors import UsageError
+
+    if message is not None:
+        if bundle or target or json_path:
+            raise UsageError("--explain looks up a text alone; leave the other arguments out")
+        return _explain(sys.stdin.read() if message == "-" else message)
+    loaded = None if bundle is None else load_bundle(bundle)
+    machine = this_machine(target)
+    with _status() as tell:
+        findings = examine(machine, loaded, tell)
+    if json_path is not None:
+        write_json(json_path, report(machine, findings, loaded))
+    _print(machine, findings)
+    return 0 if healthy(findings) else 1
+
+
+@contextmanager
+def _status() -> Iterator[Callable[[str], None]]:
+    """What is being looked at, on stderr while it is a terminal: importing an engine takes seconds."""
+    if not sys.stderr.isatty():
+        yield lambda name: None
+        return
+    from edgewright.pipeline.console import console
+
+    with console().status("looking") as status:
+        yield lambda name: status.update(f"looking at {name}")
+
+
+def _print(machine: "Machine", findings: "Sequence[Finding]") -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from edgewright.pipeline.console import result_console
+
+    out = result_console()
+    identity, software = machine.device.identity, machine.device.software
+    names = (identity.get("board"), identity.get("cpu_model"), software.get("distribution"), software.get("edgewright"))
+    board, processor, system, version = (str(name or "unknown") for name in names)
+    out.print(f"edgewright {version} on {board}, {processor}, {system}", markup=False, highlight=False)
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for finding in findings:
+        mark = Text("PROBLEM" if finding.status == "problem" else finding.status, style=_STYLES[finding.status])
+        table.add_row(mark, Text(finding.check), Text(finding.found))
+        if finding.fix and finding.status != "ok":
+            table.add_row("", "", Text(f"→ {finding.fix}", style="cyan"))
+    out.print(table)
+    out.print(_summary(findings), markup=False, highlight=False)
+
+
+def _summary(findings: "Sequence[Finding]") -> str:
+    problems = [finding.check for finding in findings if finding.status == "problem"]
+    notes = sum(finding.status in ("note", "unknown") for finding in findings)
+    told = f"{notes} note{'' if notes == 1 else 's'}"
+    if not problems:
+        return f"no problem, {told}"
+    return f"{len(problems)} problem{'' if len(problems) == 1 else 's'} ({', '.join(problems)}), {told}"
+
+
+def _explain(text: str) -> int:
+    from edgewright.pipeline.doctor.explain import explain
+
+    entries = explain(text)
+    if not entries:
+        click.echo("no known failure says this; run `edgewright doctor`, and report the text if it finds nothing")
+        return 1
+    for entry in entries:
+        click.echo(f"{entry.id}: {entry.cause}")
+        click.echo(f"  fix: {entry.fix}")
+        click.echo(f"  source: {entry.source}")
+    return 0

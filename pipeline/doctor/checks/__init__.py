@@ -1,0 +1,1 @@
+"""One file for one thing that is looked at: `check(machine)` yields findings."""
