@@ -136,8 +136,6 @@ def check_every_failure_of_cuda(make: Make, version: str, integrated: bool) -> N
             assert problem is None or "failed: cudaErrorMemoryAllocation (2), out of memory" in problem
             assert problem is None or "memory is full" in problem
             world.assert_clean()
-        # Only a failed capture is done without; two calls capture, and one ends it.
-        assert problem is not None or model.graph.name
 
 
 def check_every_failure_of_tensorrt(make: Make, version: str, integrated: bool) -> None:
