@@ -116,6 +116,33 @@ def run_counts(mask: BoxMask, size_hw: tuple[int, int]) -> list[int]:
     return counts if counts[-1] or len(counts) == 1 else counts[:-1]
 
 
+def outlines(mask: BoxMask) -> list[list[list[int]]]:
+    """The mask as polygons along the edges of its pixels, in pixels of the image: pixel i covers [i, i + 1).
+
+    Each is a list of rings x1, y1, x2, y2, ..., the outer one and then its holes; a point lies in the mask when it lies in an odd
+    number of rings. Pixels that touch at a corner are of one polygon, what touches so of a hole is of two holes.
+    """
+    # In a picture of twice the size, the pixels along an edge at x are at 2x where the mask lies to its right, and at 2x - 1 where
+    # it lies to its left: with one added and halved, both are x.
+    twice = np.repeat(np.repeat(mask.pixels.view(np.uint8), 2, axis=0), 2, axis=1)
+    contours, hierarchy = cv2.findContours(twice, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)[-2:]
+    rings = [_ring((np.asarray(contour)[:, 0] + 1) // 2 + mask.top_left_xy) for contour in contours]
+    parents = [] if hierarchy is None else hierarchy[0][:, 3].tolist()
+    holes: dict[int, list[list[int]]] = {index: [] for index in range(len(rings))}
+    for ring, parent in zip(rings, parents, strict=True):
+        if parent >= 0:
+            holes[parent].append(ring)
+    return [[ring, *holes[i]] for i, (ring, parent) in enumerate(zip(rings, parents, strict=True)) if parent < 0]
+
+
+def _ring(points: npt.NDArray[Any]) -> list[int]:
+    """The corners of a closed line of points (N, 2), flat."""
+    points = points[(points != np.roll(points, 1, axis=0)).any(axis=1)]
+    before, after = points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points
+    corners: list[int] = points[before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]].ravel().tolist()
+    return corners
+
+
 def _spans(values: Values, grid: Grid, window: Window) -> bool:
     """Whether the grid's edges are the window's edges, as cv2.resize assumes; it is several times faster."""
     edges = [edge * grid.scale_xy[i % 2] + grid.offset_xy[i % 2] for i, edge in enumerate(window)]

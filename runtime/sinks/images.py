@@ -1,4 +1,8 @@
-"""Annotated pictures as files in a folder: `images:out`, `images:out?format=png`."""
+"""Annotated pictures as files in a folder: `images:out`, `images:out?format=png`.
+
+A folder that holds pictures of an earlier run is refused, for nobody could tell them apart: `images:out?old=delete` removes
+them, `?old=keep` adds to them, for a service that is started again; a picture of the same name is then replaced.
+"""
 
 import os
 import re
@@ -11,27 +15,35 @@ from edgewright.runtime.results import Frame
 from edgewright.runtime.sinks import Output, Sink, SinkContext, make_folder, path_of
 from edgewright.runtime.uri import split_options
 
+_OLD = ("refuse", "keep", "delete")
+_PICTURE = re.compile(r"[^.].*_\d{6,}\.(?:jpg|png)")
 _FORMATS = {"jpg": [cv2.IMWRITE_JPEG_QUALITY, 92], "png": [cv2.IMWRITE_PNG_COMPRESSION, 3]}
 
 
 def from_uri(text: str, context: SinkContext) -> "ImagesSink":
     """A sink that writes one picture per frame into a folder, which is made when it is missing."""
-    location, options = split_options("sink images", text, ("format",))
-    chosen = options.get("format", "jpg")
+    location, options = split_options("sink images", text, ("format", "old"))
+    chosen, old = options.get("format", "jpg"), options.get("old", "refuse")
     if chosen not in _FORMATS:
         raise UsageError(f"sink images has no format '{chosen}'; it has: {', '.join(_FORMATS)}")
-    return ImagesSink(path_of("sink images", location, context), chosen)
+    if old not in _OLD:
+        raise UsageError(
+            f"option old of sink images is '{old}'; it says what becomes of old pictures: {', '.join(_OLD)}"
+        )
+    return ImagesSink(path_of("sink images", location, context), chosen, old=old)
 
 
 class ImagesSink(Sink):
-    """Pictures named by the source and the index of the frame; those of an earlier run with the same name are replaced."""
+    """Pictures named by the source and the index of the frame."""
 
     wants_picture = True
 
-    def __init__(self, folder: Path, file_format: str) -> None:
+    def __init__(self, folder: Path, file_format: str, *, old: str = "refuse") -> None:
         self._folder = folder
         self._format = file_format
         make_folder(folder)
+        if old != "keep":
+            _clear(folder, delete=old == "delete")
 
     def write(self, output: Output) -> None:
         if output.picture is None:
@@ -48,6 +60,21 @@ class ImagesSink(Sink):
         except OSError as err:
             temporary.unlink(missing_ok=True)
             raise SinkError(f"{path} cannot be written: {err.strerror or err}") from err
+
+
+def _clear(folder: Path, *, delete: bool) -> None:
+    """Remove the pictures that a sink wrote into the folder, and nothing else; UsageError when they are to be kept."""
+    try:
+        pictures = [path for path in folder.iterdir() if _PICTURE.fullmatch(path.name)]
+        if pictures and not delete:
+            raise UsageError(
+                f"folder {folder} holds {len(pictures)} pictures of an earlier run; choose another one, or say "
+                f"images:{folder}?old=delete to remove them, ?old=keep to add to them"
+            )
+        for path in pictures:
+            path.unlink()
+    except OSError as err:
+        raise SinkError(f"folder {folder} cannot be cleared: {err.strerror or err}; check its permissions") from err
 
 
 def picture_name(frame: Frame) -> str:

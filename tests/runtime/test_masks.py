@@ -7,7 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgewright.runtime.geometry import place
-from edgewright.runtime.masks import Grid, box_mask, cells_under, interpolate, nearest, output_grid, pixel_window
+from edgewright.runtime.masks import (
+    Grid,
+    box_mask,
+    cells_under,
+    interpolate,
+    nearest,
+    outlines,
+    output_grid,
+    pixel_window,
+)
+from edgewright.runtime.results import BoxMask
 from edgewright.runtime.spec import PreprocessSpec, Resize
 
 sides = st.integers(1, 40)
@@ -110,3 +120,40 @@ def test_a_box_without_a_pixel_has_an_empty_mask() -> None:
     mask = box_mask(np.ones((4, 4), np.float32), Grid((1, 1), (0, 0)), np.array([2.6, 1, 3.4, 3]), (9, 9), threshold=0)
     assert mask.pixels.size == 0
     assert not mask.paste((9, 9)).any()
+
+
+def inside(rings: list[list[int]], x: float, y: float) -> bool:
+    """Even-odd rule: a ray to the right crosses the rings an odd number of times."""
+    crossings = 0
+    for ring in rings:
+        corners = list(zip(ring[::2], ring[1::2], strict=True))
+        for (x1, y1), (x2, y2) in zip(corners, corners[1:] + corners[:1], strict=True):
+            assert (x1 == x2) != (y1 == y2), "a ring runs along the edges of pixels and turns at each corner"
+            crossings += x1 == x2 and x1 > x and min(y1, y2) < y < max(y1, y2)
+    return crossings % 2 == 1
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.data())
+def test_polygons_hold_exactly_the_pixels_of_the_mask(h: int, w: int, data: st.DataObject) -> None:
+    pixels = np.array(data.draw(st.lists(st.booleans(), min_size=h * w, max_size=h * w)), bool).reshape(h, w)
+    polygons = outlines(BoxMask((-3, 20), pixels))
+    for y in range(h):
+        for x in range(w):
+            holding = [inside(rings, -3 + x + 0.5, 20 + y + 0.5) for rings in polygons]
+            assert sum(holding) == pixels[y, x], (x, y)
+
+
+def test_a_ring_is_one_polygon_with_a_hole_and_an_island_in_it_another() -> None:
+    pixels = np.ones((7, 7), bool)
+    pixels[1:6, 1:6] = False
+    pixels[3, 3] = True
+    polygons = sorted(outlines(BoxMask((10, 0), pixels)), key=len)
+    assert [[set(zip(ring[::2], ring[1::2], strict=True)) for ring in rings] for rings in polygons] == [
+        [{(13, 3), (14, 3), (14, 4), (13, 4)}],
+        [{(10, 0), (17, 0), (17, 7), (10, 7)}, {(11, 1), (16, 1), (16, 6), (11, 6)}],
+    ]
+
+
+def test_a_mask_without_pixels_has_no_outline() -> None:
+    assert outlines(BoxMask((4, 4), np.zeros((3, 3), bool))) == []
+    assert outlines(BoxMask((4, 4), np.zeros((0, 0), bool))) == []

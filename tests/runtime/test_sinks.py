@@ -9,11 +9,12 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pycocotools.mask as mask_utils
 import pytest
 
 from edgewright.runtime import plugins, sinks
 from edgewright.runtime.errors import SinkError, UsageError
-from edgewright.runtime.results import Detections, Frame, Image, PanopticMap, Result, Segment, SemanticMap
+from edgewright.runtime.results import BoxMask, Detections, Frame, Image, PanopticMap, Result, Segment, SemanticMap
 from edgewright.runtime.sinks import Output, Sink, SinkContext, open_sink, open_sinks
 from edgewright.runtime.sinks.video import fit_into
 
@@ -66,6 +67,50 @@ def test_a_line_is_readable_as_soon_as_it_is_written(tmp_path: Path) -> None:
         for index in range(3):
             sink.write(output(index))
             assert [json.loads(line)["frame"] for line in path.read_text().splitlines()] == list(range(index + 1))
+
+
+@pytest.mark.parametrize("before", [None, b"an earlier run\n"])
+def test_a_run_that_fails_before_its_first_frame_leaves_everything_as_it_was(
+    tmp_path: Path, before: bytes | None
+) -> None:
+    path = tmp_path / "run.jsonl"
+    if before is not None:
+        path.write_bytes(before)
+    with pytest.raises(RuntimeError), open_sink(f"jsonl:{path}", CONTEXT):
+        raise RuntimeError("the camera is unplugged")
+    assert (path.read_bytes() if path.exists() else None) == before
+
+
+@pytest.mark.parametrize("frames", [0, 2])
+def test_a_run_that_ends_well_replaces_what_an_earlier_one_wrote(tmp_path: Path, frames: int) -> None:
+    path = tmp_path / "run.jsonl"
+    path.write_text("an earlier run\n" * 99)
+    with open_sink(f"jsonl:{path}", CONTEXT) as sink:
+        for index in range(frames):
+            sink.write(output(index))
+    assert [json.loads(line)["frame"] for line in path.read_text().splitlines()] == list(range(frames))
+
+
+def test_masks_of_instances_are_in_the_line_when_asked_for(tmp_path: Path) -> None:
+    pixels = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], bool)
+    masks = (BoxMask((2, 45), pixels), BoxMask((0, 0), np.zeros((0, 0), bool)))
+    found = Detections(FOUND.boxes_xyxy, FOUND.scores, FOUND.class_ids, masks)
+    lines = {}
+    for form in ("none", "rle", "polygon"):
+        with open_sink(f"jsonl:{tmp_path}/{form}.jsonl?masks={form}", CONTEXT) as sink:
+            sink.write(output(result=found))
+        lines[form] = json.loads((tmp_path / f"{form}.jsonl").read_text())["detections"]
+    assert all("mask" not in thing for thing in lines["none"])
+    coded = {"size": [48, 64], "counts": lines["rle"][0]["mask"]["counts"]}
+    assert lines["rle"][0]["mask"] == coded
+    assert (mask_utils.decode(mask_utils.frPyObjects(coded, 48, 64)) == masks[0].paste((48, 64))).all()
+    assert lines["rle"][1]["mask"]["counts"] == [48 * 64]
+    (rings,) = lines["polygon"][0]["mask"]["polygons"]
+    assert [sorted(zip(ring[::2], ring[1::2], strict=True)) for ring in rings] == [
+        [(2, 45), (2, 48), (5, 45), (5, 48)],
+        [(3, 46), (3, 47), (4, 46), (4, 47)],
+    ]
+    assert lines["polygon"][1]["mask"]["polygons"] == []
 
 
 def test_tracks_have_their_number_in_the_line(tmp_path: Path) -> None:
@@ -176,6 +221,22 @@ def test_every_frame_becomes_a_picture_named_by_source_and_index(tmp_path: Path,
     stored = cv2.imread(str(files[0]))
     assert stored is not None
     assert np.abs(stored.astype(int) - picture).max() <= 3
+
+
+def test_pictures_of_an_earlier_run_are_neither_mixed_nor_lost_unasked(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    with open_sink(f"images:{folder}", CONTEXT) as sink:
+        sink.write(output(0, picture=np.zeros((4, 4, 3), np.uint8)))
+        sink.write(output(1, picture=np.zeros((4, 4, 3), np.uint8)))
+    (folder / "holiday.jpg").touch()
+    with pytest.raises(UsageError, match=r"holds 2 pictures of an earlier run.*old=delete.*old=keep"):
+        open_sink(f"images:{folder}", CONTEXT)
+    with open_sink(f"images:{folder}?old=keep&format=png", CONTEXT) as sink:
+        sink.write(output(1, picture=np.zeros((4, 4, 3), np.uint8)))
+    names = ["belt_000000.jpg", "belt_000001.jpg", "belt_000001.png", "holiday.jpg"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    open_sink(f"images:{folder}?old=delete", CONTEXT).close()
+    assert [path.name for path in folder.iterdir()] == ["holiday.jpg"]
 
 
 def test_a_picture_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
@@ -308,6 +369,8 @@ def test_a_video_that_cannot_be_played_back_is_an_error(tmp_path: Path, monkeypa
     [
         ("vidoe:a.mp4", UsageError, "did you mean 'video'"),
         ("out.mp4", UsageError, "did you mean 'video:out.mp4'"),
+        ("jsonl:a?masks=png", UsageError, "no form 'png' of masks; it has: none, rle, polygon"),
+        ("images:a?old=burn", UsageError, "old of sink images is 'burn'"),
         ("run.jsonl", UsageError, "did you mean 'jsonl:run.jsonl'"),
         ("folder", UsageError, "did you mean 'images:folder'"),
         ("jsonl:", UsageError, "does not say where to"),
