@@ -21,7 +21,8 @@ WARMUP_FRAMES = 3
 class Network(Protocol):
     """The steps of a predictor; a network that needs no regions from outside proposes None.
 
-    One whose `infer` has parts that are to be timed apart has `infer_parts`, their seconds in the last call.
+    One whose `infer` has parts that are to be timed apart has `infer_parts`, their seconds in the last call. One that can be
+    at several frames at once offers `lanes(count)`, see `runtime.lanes`.
     """
 
     def propose(self, image: Image, names: Sequence[str], /) -> Any: ...
@@ -36,6 +37,8 @@ class RunStatistics:
     def __init__(self) -> None:
         self.frames = 0
         self.detections = 0
+        # Frames of a live source that a newer one replaced before anybody had time for them.
+        self.dropped = 0
         self.seconds = 0.0
         self._warmup = Timings()
         self._steady = Timings()
@@ -75,7 +78,6 @@ def run_loop(
 
     Sources and sinks are left open; errors of either end the loop. `statistics` fills up as it runs.
     """
-    wants_picture = any(sink.wants_picture for sink in sinks)
     frames, start = iter(source), time.perf_counter()
     while (max_frames is None or statistics.frames < max_frames) and not (stop is not None and stop.is_set()):
         laps = Laps()
@@ -83,15 +85,38 @@ def run_loop(
         if frame is None:
             break
         laps.mark("capture")
-        output = _process(frame, network, labels, wants_picture, laps)
-        for sink in sinks:
-            sink.write(output)
-        if sinks:
-            laps.mark("sink")
-        statistics.seconds = time.perf_counter() - start
-        statistics.count(output.result, {**laps.seconds, "end_to_end": sum(laps.seconds.values()), "age": output.age_s})
-        if on_output is not None:
-            on_output(output)
+        result = _found(frame, network, laps)
+        deliver(frame, result, sinks, labels, laps, statistics=statistics, start_s=start, on_output=on_output)
+
+
+def deliver(
+    frame: Frame,
+    result: Result,
+    sinks: Sequence[Sink],
+    labels: Sequence[str],
+    laps: Laps,
+    *,
+    statistics: RunStatistics,
+    start_s: float,
+    on_output: Callable[[Output], None] | None,
+) -> None:
+    """Draw what was found when a sink wants that, write it into all `sinks`, and count the frame.
+
+    `start_s` is when the loop began, by `time.perf_counter`.
+    """
+    picture = None
+    if any(sink.wants_picture for sink in sinks):
+        picture = annotate(frame.image, result, labels)
+        laps.mark("draw")
+    output = Output(frame, result, time.monotonic() - frame.time_s, dict(laps.seconds), picture)
+    for sink in sinks:
+        sink.write(output)
+    if sinks:
+        laps.mark("sink")
+    statistics.seconds = time.perf_counter() - start_s
+    statistics.count(result, {**laps.seconds, "end_to_end": sum(laps.seconds.values()), "age": output.age_s})
+    if on_output is not None:
+        on_output(output)
 
 
 @contextmanager
@@ -116,7 +141,7 @@ def stop_on_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _process(frame: Frame, network: Network, labels: Sequence[str], wants_picture: bool, laps: Laps) -> Output:
+def _found(frame: Frame, network: Network, laps: Laps) -> Result:
     regions = network.propose(frame.image, frame.names)
     if regions is not None:
         laps.mark("propose")
@@ -127,8 +152,4 @@ def _process(frame: Frame, network: Network, labels: Sequence[str], wants_pictur
     laps.split("infer", getattr(network, "infer_parts", None))
     result = network.finish(outputs, placement)
     laps.mark("finish")
-    picture = None
-    if wants_picture:
-        picture = annotate(frame.image, result, labels)
-        laps.mark("draw")
-    return Output(frame, result, time.monotonic() - frame.time_s, dict(laps.seconds), picture)
+    return result

@@ -1,6 +1,7 @@
 """The hot path: pre-process → backend → head; before them, regions for a network that takes them from outside."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,7 +12,8 @@ from edgewright.runtime.backends import Backend, BackendOptions, Setting, Tensor
 from edgewright.runtime.bundle import Bundle
 from edgewright.runtime.errors import BackendError, UsageError
 from edgewright.runtime.geometry import PlacedImage, Placement
-from edgewright.runtime.heads import load_head
+from edgewright.runtime.heads import check_suppression, load_head
+from edgewright.runtime.lanes import Lane, engine_lanes
 from edgewright.runtime.preprocess import Preprocessor
 from edgewright.runtime.proposals import Method, method_name, open_method, region_tensor
 from edgewright.runtime.refine import check_refinement
@@ -117,6 +119,8 @@ class Predictor:
         self._method = method
         self._check_backend()
         check_refinement(spec, postprocess.refine)
+        if postprocess.nms != "hard":  # the default, of networks too that have no use for any
+            check_suppression(spec, postprocess.nms)
 
     def __call__(self, image: Image, names: Sequence[str] = ()) -> Result:
         """What the network finds on a BGR uint8 image (H, W, 3), in pixels of that image.
@@ -135,7 +139,17 @@ class Predictor:
 
         A network that takes regions gets these; None: those that `propose` finds.
         """
-        tensor, placement = self._preprocess(image)
+        return self._prepare(self._preprocess, image, regions)
+
+    def lanes(self, count: int) -> tuple[Lane, ...]:
+        """So many ways for frames through the network, for threads that work on different frames at once."""
+        preprocesses = [_preprocessor(self.spec, self._tiles) for _ in range(count)]
+        return engine_lanes(self.backend, [partial(self._prepare, preprocess) for preprocess in preprocesses])
+
+    def _prepare(
+        self, preprocess: Preprocessor | TiledPreprocessor, image: Image, regions: Boxes | None
+    ) -> tuple[Tensors, Placement]:
+        tensor, placement = preprocess(image)
         if self.postprocess.refine is not None:
             placement = PlacedImage(placement.source_hw, placement.placed_hw, placement.offset_xy, image)
         if self.spec.proposals is None:

@@ -16,6 +16,7 @@ from edgewright.runtime.bundle import Bundle
 from edgewright.runtime.errors import BackendError, BundleError, UsageError
 from edgewright.runtime.geometry import Placement
 from edgewright.runtime.heads import prompted
+from edgewright.runtime.lanes import Lane, serial_lanes
 from edgewright.runtime.predictor import Predictor, open_image_graph
 from edgewright.runtime.prompts import Prompt, check_prompt, fill_slots, make_prompts, parse_prompts
 from edgewright.runtime.results import Boxes, Detections, Image, Result
@@ -178,6 +179,10 @@ class PromptedPredictor(Predictor):
     def prepare(self, image: Image, regions: Boxes | None = None) -> tuple[Tensors, Placement]:
         feeds, self._placement = super().prepare(image, regions)
         return feeds, self._placement
+
+    def lanes(self, count: int) -> tuple[Lane, ...]:
+        """Prompts refer to the image that was prepared last, so there is one after the other."""
+        return serial_lanes(self, count)
 
     def infer(self, feeds: Tensors) -> dict[str, npt.NDArray[Any]]:
         """The decoder's outputs by name for the feeds of the last `prepare`, one row for every prompt."""

@@ -6,9 +6,14 @@ from dataclasses import dataclass
 
 from hdrh.histogram import HdrHistogram
 
-# What a frame passes through. `end_to_end` is all of these together; `age` is how old the frame was, since its
-# capture, when it reached the sinks.
-STAGES = ("capture", "propose", "prepare", "infer", "encode", "decode", "finish", "draw", "sink", "end_to_end", "age")
+# What a frame passes through. Where stages overlap, it waits before some of them: `frame_wait` until somebody takes it,
+# `engine_wait` until its inference begins, `output_wait` until its outputs are looked at. `end_to_end` is all of these
+# together; `age` is how old the frame was, since its capture, when it reached the sinks.
+WAITS = ("frame_wait", "engine_wait", "output_wait")
+STAGES = (
+    "capture", "frame_wait", "propose", "prepare", "engine_wait", "infer", "encode", "decode", "output_wait", "finish",
+    "draw", "sink", "end_to_end", "age",
+)  # fmt: skip
 
 # 1 us to 10 minutes, with values kept to 3 digits: exact below 2 ms, within 0.1% above.
 _HIGHEST_US = 600_000_000
@@ -46,6 +51,12 @@ class Laps:
             left = self.seconds.pop(stage) - sum(parts.values())
             self.seconds |= parts
             self.seconds[list(parts)[-1]] += left
+
+    def carve(self, stage: str, parts: Mapping[str, float]) -> None:
+        """Count `parts`, which happened within the time that was counted for `stage`, apart from it."""
+        self.seconds[stage] = max(0.0, self.seconds[stage] - sum(parts.values()))
+        for part, seconds in parts.items():
+            self.seconds[part] = self.seconds.get(part, 0.0) + seconds
 
 
 class Timings:

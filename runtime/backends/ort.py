@@ -38,6 +38,9 @@ def open_backend(path: Path, options: BackendOptions) -> "OrtBackend":
 class OrtBackend:
     """An InferenceSession on the CPU provider with every setting that matters set explicitly."""
 
+    # Read by `runtime.lanes`: nothing writes on outputs that were given out.
+    fresh_outputs = True
+
     def __init__(self, path: Path, options: BackendOptions) -> None:
         threads = options.threads or usable_cores()
         # Spinning threads of ONNX Runtime take the cores that OpenVINO works on in the same process.

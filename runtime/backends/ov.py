@@ -1,5 +1,6 @@
 """OpenVINO on the CPU."""
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -100,6 +101,12 @@ class OpenVinoBackend:
             raise BackendError(f"OpenVINO failed: {_last_line(err)}") from err
         return {name: results[index] for index, names in enumerate(self._names) for name in names}
 
+    def requests(self, count: int) -> "tuple[OpenVinoRequest, ...]":
+        """So many inferences that can wait in the engine's own queue."""
+        return tuple(
+            OpenVinoRequest(self._model.create_infer_request(), self.inputs, self._names) for _ in range(count)
+        )
+
     def close(self) -> None:
         del self._request, self._model
 
@@ -110,6 +117,34 @@ class OpenVinoBackend:
         self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class OpenVinoRequest:
+    """One inference in the engine's queue; see `runtime.lanes.Request`."""
+
+    def __init__(self, request: Any, inputs: tuple[TensorSpec, ...], names: tuple[list[str], ...]) -> None:
+        self._request = request
+        self._inputs = inputs
+        self._names = names
+        self._start_s = 0.0
+
+    def start(self, feeds: Tensors, /) -> None:
+        check_feeds(feeds, self._inputs)
+        self._start_s = time.perf_counter()
+        try:
+            self._request.start_async(dict(feeds), share_inputs=True)
+        except RuntimeError as err:
+            raise BackendError(f"OpenVINO failed: {_last_line(err)}") from err
+
+    def wait(self) -> tuple[dict[str, npt.NDArray[Any]], float, float]:
+        try:
+            self._request.wait()
+            # `results` would copy.
+            values = [self._request.get_output_tensor(index).data for index in range(len(self._names))]
+        except RuntimeError as err:
+            raise BackendError(f"OpenVINO failed: {_last_line(err)}") from err
+        outputs = {name: values[index] for index, names in enumerate(self._names) for name in names}
+        return outputs, self._start_s, self._start_s + self._request.latency / 1000
 
 
 def _compiled(path: Path, config: Mapping[str, Any]) -> tuple[Any, bool]:

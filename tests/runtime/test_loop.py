@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,12 +13,14 @@ import pytest
 
 from edgewright.runtime.errors import BackendError, SinkError, SourceError
 from edgewright.runtime.loop import WARMUP_FRAMES, RunStatistics, run_loop, stop_on_signals
+from edgewright.runtime.overlapped import run_overlapped
 from edgewright.runtime.results import Detections, Frame, Image
 from edgewright.runtime.sinks import Output, Sink
 from edgewright.runtime.sources import Source
-from edgewright.runtime.timing import STAGES
+from edgewright.runtime.timing import STAGES, WAITS
 
 LABELS = ("bolt",)
+STEPS = ("prepare", "infer", "finish")
 
 
 class Belt(Source):
@@ -81,16 +83,26 @@ class Keep(Sink):
         self.outputs.append(output)
 
 
-def run(source: Source, network: OneBolt, sinks: Sequence[Sink] = (), **options: Any) -> RunStatistics:
+Loop = Callable[..., None]
+both_loops = pytest.mark.parametrize("loop", [run_loop, run_overlapped], ids=["sequential", "overlapped"])
+
+
+def run(
+    source: Source, network: OneBolt, sinks: Sequence[Sink] = (), *, loop: Loop = run_loop, **options: Any
+) -> RunStatistics:
     statistics = RunStatistics()
-    run_loop(source, network, sinks, LABELS, statistics=statistics, **options)
+    loop(source, network, sinks, LABELS, statistics=statistics, **options)
     return statistics
 
 
-def test_every_frame_passes_every_step_in_order_into_every_sink() -> None:
+@both_loops
+def test_every_frame_passes_every_step_in_order_into_every_sink(loop: Loop) -> None:
     network, sinks = OneBolt(), (Keep(), Keep())
-    statistics = run(Belt(5), network, sinks)
-    assert network.calls == ["prepare", "infer", "finish"] * 5
+    statistics = run(Belt(5), network, sinks, loop=loop)
+    # Of one frame in this order; overlapped, the steps of several frames mix.
+    by_step = [[position for position, call in enumerate(network.calls) if call == step] for step in STEPS]
+    assert [len(positions) for positions in by_step] == [5, 5, 5]
+    assert all(list(of_one) == sorted(of_one) for of_one in zip(*by_step, strict=True))
     for sink in sinks:
         assert [output.frame.index for output in sink.outputs] == [0, 1, 2, 3, 4]
         results = [output.result for output in sink.outputs]
@@ -98,20 +110,22 @@ def test_every_frame_passes_every_step_in_order_into_every_sink() -> None:
     assert (statistics.frames, statistics.detections) == (5, 5)
 
 
-def test_pictures_are_drawn_only_when_a_sink_wants_them_and_never_on_the_frame() -> None:
+@both_loops
+def test_pictures_are_drawn_only_when_a_sink_wants_them_and_never_on_the_frame(loop: Loop) -> None:
     plain, drawn = Keep(), Keep(wants_picture=True)
-    run(Belt(1), OneBolt(), [plain])
+    run(Belt(1), OneBolt(), [plain], loop=loop)
     assert plain.outputs[0].picture is None
-    run(Belt(1), OneBolt(), [plain, drawn])
+    run(Belt(1), OneBolt(), [plain, drawn], loop=loop)
     picture = drawn.outputs[0].picture
     assert picture is not None
     assert (picture != 50).any()
     assert (drawn.outputs[0].frame.image == 50).all()
 
 
-def test_max_frames_takes_no_frame_more_from_the_source() -> None:
+@both_loops
+def test_max_frames_takes_no_frame_more_from_the_source(loop: Loop) -> None:
     source = Belt(10)
-    assert run(source, OneBolt(), max_frames=4).frames == 4
+    assert run(source, OneBolt(), max_frames=4, loop=loop).frames == 4
     assert source.taken == 4
 
 
@@ -138,38 +152,41 @@ def test_the_summaries_leave_the_warm_up_out() -> None:
     statistics = run(Belt(WARMUP_FRAMES + 7), OneBolt(), [Keep(wants_picture=True)])
     assert statistics.warmup_frames == WARMUP_FRAMES
     assert {stage: s.count for stage, s in statistics.summaries().items()} == dict.fromkeys(
-        (stage for stage in STAGES if stage not in ("propose", "encode", "decode")), 7
+        (stage for stage in STAGES if stage not in ("propose", "encode", "decode", *WAITS)), 7
     )
 
 
-def test_a_run_that_is_only_warm_up_is_summed_up_all_the_same() -> None:
-    statistics = run(Belt(2), OneBolt())
+@both_loops
+def test_a_run_that_is_only_warm_up_is_summed_up_all_the_same(loop: Loop) -> None:
+    statistics = run(Belt(2), OneBolt(), loop=loop)
     assert statistics.warmup_frames == 0
     assert statistics.summaries()["infer"].count == 2
 
 
-def test_end_to_end_is_the_sum_of_the_stages() -> None:
-    statistics = run(Belt(1), OneBolt(infer_s=0.01), [Keep()])
+@both_loops
+def test_end_to_end_is_the_sum_of_the_stages(loop: Loop) -> None:
+    statistics = run(Belt(1), OneBolt(infer_s=0.01), [Keep()], loop=loop)
     summaries = statistics.summaries()
-    parts = sum(summaries[stage].max_ms for stage in ("capture", "prepare", "infer", "finish", "sink"))
+    parts = sum(figures.max_ms for stage, figures in summaries.items() if stage not in ("end_to_end", "age"))
     assert summaries["end_to_end"].max_ms == pytest.approx(parts, rel=2e-3, abs=0.01)
 
 
+@both_loops
 @pytest.mark.parametrize(
     ("source", "network", "sink", "error"),
     [
-        (Belt(2, SourceError("unplugged")), OneBolt(), Keep(), "unplugged"),
-        (Belt(9), OneBolt(fail_at=3), Keep(), "the engine failed"),
-        (Belt(9), OneBolt(), Keep(fail_at=3), "the disk is full"),
+        (lambda: Belt(2, SourceError("unplugged")), OneBolt, Keep, "unplugged"),
+        (lambda: Belt(9), lambda: OneBolt(fail_at=3), Keep, "the engine failed"),
+        (lambda: Belt(9), OneBolt, lambda: Keep(fail_at=3), "the disk is full"),
     ],
     ids=["source", "network", "sink"],
 )
 def test_an_error_ends_the_run_and_the_statistics_tell_what_was_done(
-    source: Source, network: OneBolt, sink: Sink, error: str
+    source: Callable[[], Source], network: Callable[[], OneBolt], sink: Callable[[], Sink], error: str, loop: Loop
 ) -> None:
     statistics = RunStatistics()
     with pytest.raises((SourceError, BackendError, SinkError), match=error):
-        run_loop(source, network, [sink], LABELS, statistics=statistics)
+        loop(source(), network(), [sink()], LABELS, statistics=statistics)
     assert statistics.frames == 2
     assert statistics.summaries()["infer"].count == 2
 

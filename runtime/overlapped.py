@@ -1,0 +1,208 @@
+"""The loop whose stages overlap: while the engine works on one frame, the next is read and the last is drawn and written.
+
+    capture ──▶ prepare ──▶ infer ──▶ finish, draw, sinks
+    (thread)    (thread)    (thread)  (the caller's thread)
+
+Between the stages are channels of one or two frames. An error travels along them behind the frames before it, so the caller
+gets it when these are written.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+from edgewright.runtime.channel import Channel, Ended
+from edgewright.runtime.lanes import Answer, Lane, serial_lanes
+from edgewright.runtime.loop import Network, RunStatistics, deliver
+from edgewright.runtime.results import Frame
+from edgewright.runtime.sinks import Output, Sink
+from edgewright.runtime.sources import Source
+from edgewright.runtime.timing import Laps
+
+_log = logging.getLogger(__name__)
+_READ_AHEAD = 2
+# One inference runs and one waits for it. A frame of a live source is taken when the engine is free instead: waiting in the
+# engine's queue it would only grow old.
+_IN_FLIGHT, _IN_FLIGHT_LIVE = 2, 1
+# How long a thread may take to leave when the loop ends; only a source that does not answer needs longer.
+_LEAVE_S = 2.0
+
+
+def run_overlapped(
+    source: Source,
+    network: Network,
+    sinks: Sequence[Sink],
+    labels: Sequence[str],
+    *,
+    statistics: RunStatistics,
+    max_frames: int | None = None,
+    stop: threading.Event | None = None,
+    on_output: Callable[[Output], None] | None = None,
+    newest: bool | None = None,
+) -> None:
+    """As `run_loop`, with the same outputs in the same order; frames that the engine has begun are finished after `stop`.
+
+    With `newest`, which is the default for live sources, a frame that nobody has taken when the next one comes is dropped and
+    counted; without, every frame is waited for. `network` gets `prepare`, `infer` and `finish` from different threads.
+    """
+    line = _Line(source, network, max_frames, stop or threading.Event(), source.live if newest is None else newest)
+    start_s = time.perf_counter()
+    try:
+        line.start()
+        while (done := line.next()) is not None:
+            result = network.finish(done.answer.outputs, done.answer.placement)
+            done.laps.mark("finish")
+            statistics.dropped = line.dropped
+            deliver(
+                done.frame,
+                result,
+                sinks,
+                labels,
+                done.laps,
+                statistics=statistics,
+                start_s=start_s,
+                on_output=on_output,
+            )
+    finally:
+        line.leave()
+        statistics.dropped = line.dropped
+
+
+@dataclass(frozen=True, eq=False)
+class _Taken:
+    frame: Frame
+    laps: Laps
+
+
+@dataclass(frozen=True, eq=False)
+class _Started:
+    frame: Frame
+    laps: Laps
+    lane: Lane
+
+
+@dataclass(frozen=True, eq=False)
+class _Done:
+    frame: Frame
+    laps: Laps
+    answer: Answer
+
+
+class _Line:
+    """The threads before the caller's, and the channels between them."""
+
+    def __init__(
+        self, source: Source, network: Network, max_frames: int | None, stop: threading.Event, newest: bool
+    ) -> None:
+        self._source = source
+        self._network = network
+        self._max_frames = max_frames
+        self._stop = stop
+        self._newest = newest
+        in_flight = _IN_FLIGHT_LIVE if newest else _IN_FLIGHT
+        self._taken = Channel[_Taken](1 if newest else _READ_AHEAD, newest=newest, given_up=stop.is_set)
+        self._turns = Channel[None](in_flight)
+        self._started = Channel[_Started](in_flight)
+        self._done = Channel[_Done](in_flight)
+        for _ in range(in_flight):
+            self._turns.put(None)
+        # The turn of a frame comes when the frame `in_flight` before it is taken by the caller, who is through with the one
+        # before that then: one lane more than turns is enough.
+        self._lanes = _lanes(network, in_flight + 1)
+        self._threads = [
+            _thread("capture", self._capture, self._taken),
+            _thread("prepare", self._prepare, self._started),
+            _thread("infer", self._infer, self._done),
+        ]
+
+    @property
+    def dropped(self) -> int:
+        return self._taken.dropped
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def next(self) -> _Done | None:
+        """The next frame that the network is through with; None at the end. An error of any thread is raised here."""
+        try:
+            done = self._done.get()
+        except Ended:
+            return None
+        done.laps.mark("output_wait")
+        self._turns.put(None)
+        return done
+
+    def leave(self) -> None:
+        """End all threads, also those that wait."""
+        for channel in (self._taken, self._turns, self._started, self._done):
+            channel.cancel()
+        deadline = time.monotonic() + _LEAVE_S
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(max(0.0, deadline - time.monotonic()) if thread is self._threads[0] else None)
+        if self._threads[0].is_alive():
+            _log.warning("%s does not answer; its reader is left behind", self._source.name)
+
+    def _capture(self) -> None:
+        frames = iter(self._source)
+        for number in count():
+            if self._stop.is_set() or (not self._newest and number == self._max_frames):
+                return
+            laps = Laps()
+            frame = next(frames, None)
+            if frame is None:
+                return
+            laps.mark("capture")
+            self._taken.put(_Taken(frame, laps))
+
+    def _prepare(self) -> None:
+        for number in count():
+            if number == self._max_frames:
+                return
+            self._turns.get()
+            if self._stop.is_set():
+                return
+            taken = self._taken.get()
+            frame, laps, lane = taken.frame, taken.laps, self._lanes[number % len(self._lanes)]
+            laps.mark("frame_wait")
+            regions = self._network.propose(frame.image, frame.names)
+            if regions is not None:
+                laps.mark("propose")
+            lane.prepare(frame.image, regions)
+            laps.mark("prepare")
+            lane.start()
+            self._started.put(_Started(frame, laps, lane))
+
+    def _infer(self) -> None:
+        while True:
+            started = self._started.get()
+            answer = started.lane.wait()
+            started.laps.mark("engine_wait")
+            started.laps.carve("engine_wait", answer.seconds)
+            self._done.put(_Done(started.frame, started.laps, answer))
+
+
+def _lanes(network: Network, lanes: int) -> tuple[Lane, ...]:
+    offered = getattr(network, "lanes", None)
+    made: tuple[Lane, ...] = serial_lanes(network, lanes) if offered is None else offered(lanes)
+    return made
+
+
+def _thread(
+    name: str, body: Callable[[], None], channel: "Channel[_Taken] | Channel[_Started] | Channel[_Done]"
+) -> threading.Thread:
+    def run() -> None:
+        error: BaseException | None = None
+        try:
+            body()
+        except Ended:
+            pass
+        except BaseException as err:  # noqa: BLE001 - it is raised again in the caller's thread
+            error = err
+        channel.close(error)
+
+    return threading.Thread(target=run, name=f"edgewright {name}", daemon=True)
