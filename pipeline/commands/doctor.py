@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import click
@@ -70,7 +71,6 @@ def _status() -> Iterator[Callable[[str], None]]:
 
 
 def _print(machine: "Machine", findings: "Sequence[Finding]") -> None:
-    from rich.table import Table
     from rich.text import Text
 
     from edgewright.pipeline.console import result_console
@@ -80,17 +80,20 @@ def _print(machine: "Machine", findings: "Sequence[Finding]") -> None:
     names = (identity.get("board"), identity.get("cpu_model"), software.get("distribution"), software.get("edgewright"))
     board, processor, system, version = (str(name or "unknown") for name in names)
     out.print(f"edgewright {version} on {board}, {processor}, {system}", markup=False, highlight=False)
-    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
     for finding in findings:
-        mark = Text("PROBLEM" if finding.status == "problem" else finding.status, style=_STYLES[finding.status])
-        table.add_row(mark, Text(finding.check), Text(finding.found))
+        mark = "PROBLEM" if finding.status == "problem" else finding.status
+        out.print(
+            Text.assemble((f"{mark:<9}", _STYLES[finding.status]), _beside(finding.check, finding.found, out.width))
+        )
         if finding.fix and finding.status != "ok":
-            table.add_row("", "", Text(f"→ {finding.fix}", style="cyan"))
-    out.print(table)
+            out.print(Text.assemble(" " * 9, (_beside("", f"→ {finding.fix}", out.width), "cyan")))
     out.print(_summary(findings), markup=False, highlight=False)
+
+
+def _beside(name: str, text: str, width: int) -> str:
+    """The name, and beside it the text in lines of the screen's width."""
+    indent = " " * 27
+    return fill(f"{name:<18}{text}", width - 9, subsequent_indent=indent, drop_whitespace=True, break_on_hyphens=False)
 
 
 def _summary(findings: "Sequence[Finding]") -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgewright.pipeline.device import Device, describe_device
+from edgewright.pipeline.doctor import Status
 from edgewright.pipeline.doctor.probes import MARK
 from edgewright.pipeline.ledger.jetson import jetson_linux
 
@@ -64,6 +65,10 @@ class Machine:
     def wants(self, engine: Target) -> bool:
         """Whether this engine must work here: it was asked for, or it is TensorRT on a Jetson."""
         return self.target == engine or (self.target is None and engine == "tensorrt" and self.jetson is not None)
+
+    def unless_wanted(self, engine: Target) -> Status:
+        """How bad it is that this engine is missing."""
+        return "problem" if self.wants(engine) else "note"
 
 
 def this_machine(target: Target | None) -> Machine:

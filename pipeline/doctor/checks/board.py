@@ -14,18 +14,23 @@ def check(machine: Machine) -> Iterator[Finding]:
     """The release of a Jetson, and on every machine the clocks that measurements depend on."""
     release = machine.jetson
     if release is not None:
-        known = jetpack(release)
-        name = f"JetPack {known}" if known else "a JetPack that this version does not know"
-        status = "ok" if known and not known.startswith("4") else "problem"
-        fix = (
-            ""
-            if status == "ok"
-            else "JetPack 4 has TensorRT 8.2 at most, 8.5 is needed: export ONNX and use its trtexec"
-        )
-        yield Finding("board", status, f"Jetson Linux {release}, {name}", fix if known else "update edgewright")
+        yield _release(release)
         yield _power_mode(machine)
     yield from _clocks(machine)
     yield from _heat(machine)
+
+
+def _release(release: str) -> Finding:
+    known = jetpack(release)
+    if known is None:
+        return Finding(
+            "board", "unknown", f"Jetson Linux {release}, of a JetPack that is not known", "update edgewright"
+        )
+    found = f"Jetson Linux {release}, JetPack {known}"
+    if known.startswith("4"):
+        fix = "update to JetPack 5.1 or later; else export ONNX and build it with the board's own trtexec"
+        return Finding("board", "problem", f"{found}: its TensorRT is 8.2 at most, and 8.5 is needed", fix)
+    return Finding("board", "ok", found)
 
 
 def _power_mode(machine: Machine) -> Finding:

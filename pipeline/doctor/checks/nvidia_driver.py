@@ -9,7 +9,7 @@ from edgewright.pipeline.doctor.machine import Machine
 
 def check(machine: Machine) -> Iterator[Finding]:
     """The driver, and where there is one the CUDA runtime; what is missing is a note unless TensorRT is wanted."""
-    status = "problem" if machine.wants("tensorrt") else "note"
+    status = machine.unless_wanted("tensorrt")
     driver = machine.ask("driver")
     if driver.value is None:
         yield from_error("driver", "no GPU of NVIDIA can be used", driver.error, status=status)

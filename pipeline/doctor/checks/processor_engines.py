@@ -15,10 +15,9 @@ VARIABLES = (
 
 
 def check(machine: Machine) -> Iterator[Finding]:
-    """What each engine is, unless another one is the target."""
+    """What each engine is; OpenVINO is left out where another one is the target, ONNX Runtime is the reference of all."""
     yield from _threads(machine)
-    if machine.target != "openvino":
-        yield from _onnx_runtime(machine)
+    yield from _onnx_runtime(machine)
     if machine.target in (None, "openvino"):
         yield from _openvino(machine)
 
@@ -55,8 +54,7 @@ def _onnx_runtime(machine: Machine) -> Iterator[Finding]:
 def _openvino(machine: Machine) -> Iterator[Finding]:
     answer = machine.ask("openvino")
     if answer.value is None:
-        status = "problem" if machine.target == "openvino" else "note"
-        yield from_error("openvino", "cannot be used", answer.error, status=status)
+        yield from_error("openvino", "cannot be used", answer.error, status=machine.unless_wanted("openvino"))
         return
     devices = ", ".join(f"{name} ({full})" for name, full in answer.value["devices"].items())
     yield Finding("openvino", "ok", f"{answer.value['version']}: {devices}", details=answer.value)

@@ -25,7 +25,7 @@ def check(machine: Machine) -> Iterator[Finding]:
 
 
 def _missing(machine: Machine, error: str) -> Iterator[Finding]:
-    finding = from_error(_ID, "cannot be imported", error, status="problem" if machine.wants("tensorrt") else "note")
+    finding = from_error(_ID, "cannot be imported", error, status=machine.unless_wanted("tensorrt"))
     other = [path for path in _installed(machine.root) if _shown(path.parent, machine.root) not in machine.python.paths]
     if finding.known == "tensorrt-not-seen" and other:
         place, ours = _shown(other[0], machine.root), ".".join(machine.python.version.split(".")[:2])
