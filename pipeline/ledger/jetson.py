@@ -4,7 +4,8 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgewright.runtime.system_files import read_text
+from edgewright.runtime.jetson import jetson_linux as jetson_linux
+from edgewright.runtime.jetson import power_mode as power_mode
 
 # "Jetson Linux Archive" (developer.nvidia.com/embedded/jetson-linux-archive): the JetPack that brought each Jetson Linux.
 _JETPACKS = {
@@ -14,11 +15,9 @@ _JETPACKS = {
 }  # fmt: skip
 _MAJOR = {"32": "4", "34": "5", "35": "5", "36": "6", "38": "7", "39": "7"}
 
-_RELEASE = re.compile(r"R(\d+) \(release\), REVISION: ([\d.]+)")
 _CORE = re.compile(r"cpu(\d+):\s+Online=(\d).*?MinFreq=(\d+) MaxFreq=(\d+) CurrentFreq=(\d+)")
 _UNIT = re.compile(r"^(GPU|EMC)\s+MinFreq=(\d+) MaxFreq=(\d+) CurrentFreq=(\d+)", re.MULTILINE)
 _OVERRIDE = re.compile(r"FreqOverride=(\d)")
-_CONF_MODE = re.compile(r"<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)\s*>")
 
 # tegrastats: "RAM 6185/7620MB", "12%@1190", "GR3D_FREQ 63%@[621]", "cpu@53.9C" or "cpu@52.9C/52.9C", and a rail's present
 # and mean power, "VDD_IN 12479mW/12479mW" since JetPack 5, "VDD_IN 3140/3208" before, and a third number for the peak in 7.
@@ -94,25 +93,10 @@ def parse_jetson_clocks(text: str) -> Clocks:
     return Clocks(mhz, override[1] == "1" if override else None)
 
 
-def jetson_linux(root: Path) -> str | None:
-    """The release of Jetson Linux, such as "36.4.3", None on other machines."""
-    found = _RELEASE.search(read_text(root / "etc/nv_tegra_release") or "")
-    return f"{found[1]}.{found[2]}" if found else None
-
-
 def jetpack(release: str) -> str | None:
     """The JetPack that a release of Jetson Linux belongs to, its major number where the release is not known."""
     major, minor = release.split(".")[:2]
     return _JETPACKS.get(release) or _JETPACKS.get(f"{major}.{minor}") or _MAJOR.get(major)
-
-
-def power_mode(root: Path) -> str | None:
-    """The power mode that nvpmodel has set, read from its status and its configuration; None on other machines."""
-    number = re.search(r"pmode:(\d+)", read_text(root / "var/lib/nvpmodel/status") or "")
-    if number is None:
-        return None
-    names = dict(_CONF_MODE.findall(read_text(root / "etc/nvpmodel.conf") or ""))
-    return names.get(str(int(number[1]))) or f"mode {int(number[1])}"
 
 
 def _gpu_mhz(text: str) -> int | None:

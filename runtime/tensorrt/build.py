@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from edgewright.runtime.errors import BackendError
@@ -20,9 +21,18 @@ class Built:
 
 
 def build_engine(
-    trt: Any, logger: Any, model: bytes, spec: BuildSpec, *, timing_cache: bytes = b"", tell: Tell | None = None
+    trt: Any,
+    logger: Any,
+    model: bytes,
+    spec: BuildSpec,
+    *,
+    path: Path | None = None,
+    timing_cache: bytes = b"",
+    tell: Tell | None = None,
 ) -> Built:
     """The engine of an ONNX model by `spec`; `tell` hears phase, step and number of steps (from TensorRT 10 on).
+
+    `path` is where the model lies, beside which weights in files of their own are looked for.
 
     BackendError with the parser's or builder's own words; for the wrong version; and for what TensorRT accepts in silence.
     """
@@ -30,7 +40,7 @@ def build_engine(
     _check_version(trt, version, spec)
     builder = trt.Builder(logger)
     network = builder.create_network(_bits(trt.NetworkDefinitionCreationFlag, spec.network_flags))
-    _parse(trt, network, logger, model, spec)
+    _parse(trt, network, logger, model, spec, path)
     config = _config(trt, builder, network, spec, tell)
     cache = None
     if spec.timing_cache and not is_rtx(trt):
@@ -78,9 +88,9 @@ def _bits(flags: Any, names: tuple[str, ...]) -> int:
     return sum(1 << int(getattr(flags, name)) for name in names)
 
 
-def _parse(trt: Any, network: Any, logger: Any, model: bytes, spec: BuildSpec) -> None:
+def _parse(trt: Any, network: Any, logger: Any, model: bytes, spec: BuildSpec, path: Path | None) -> None:
     parser = trt.OnnxParser(network, logger)
-    if parser.parse(model):
+    if parser.parse(model) if path is None else parser.parse(model, str(path)):
         return
     said = " | ".join(_errors(parser)) or "without a message"
     raise BackendError(
