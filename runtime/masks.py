@@ -42,7 +42,7 @@ def output_grid(placement: Placement, tensor_hw: tuple[int, int], map_hw: tuple[
 
 def pixel_window(box_xyxy: npt.NDArray[Any], size_hw: tuple[int, int]) -> Window:
     """The pixels of an image of `size_hw` whose centres lie in the box; none when x2 <= x1 or y2 <= y1."""
-    x1, y1, x2, y2 = (int(edge) for edge in np.ceil(np.asarray(box_xyxy, np.float64) - 0.5))
+    x1, y1, x2, y2 = (math.ceil(float(edge) - 0.5) for edge in box_xyxy)
     return max(x1, 0), max(y1, 0), min(x2, size_hw[1]), min(y2, size_hw[0])
 
 
@@ -127,7 +127,7 @@ def outlines(mask: BoxMask) -> list[list[list[int]]]:
     twice = np.repeat(np.repeat(mask.pixels.view(np.uint8), 2, axis=0), 2, axis=1)
     contours, hierarchy = cv2.findContours(twice, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)[-2:]
     rings = [_ring((np.asarray(contour)[:, 0] + 1) // 2 + mask.top_left_xy) for contour in contours]
-    parents = [] if hierarchy is None else hierarchy[0][:, 3].tolist()
+    parents = np.asarray(hierarchy)[0, :, 3].tolist() if contours else []
     holes: dict[int, list[list[int]]] = {index: [] for index in range(len(rings))}
     for ring, parent in zip(rings, parents, strict=True):
         if parent >= 0:
@@ -145,5 +145,7 @@ def _ring(points: npt.NDArray[Any]) -> list[int]:
 
 def _spans(values: Values, grid: Grid, window: Window) -> bool:
     """Whether the grid's edges are the window's edges, as cv2.resize assumes; it is several times faster."""
-    edges = [edge * grid.scale_xy[i % 2] + grid.offset_xy[i % 2] for i, edge in enumerate(window)]
-    return bool(np.allclose(edges, (0, 0, values.shape[1], values.shape[0]), rtol=0, atol=_HAIR))
+    # Plain numbers: with arrays of four this took as long as the resizing itself.
+    edges = (0, 0, values.shape[1], values.shape[0])
+    placed = (edge * grid.scale_xy[i % 2] + grid.offset_xy[i % 2] for i, edge in enumerate(window))
+    return all(abs(got - wanted) <= _HAIR for got, wanted in zip(placed, edges, strict=True))
