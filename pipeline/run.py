@@ -6,17 +6,20 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 from edgewright.runtime.bundle import Bundle
 from edgewright.runtime.errors import EdgeError
 from edgewright.runtime.loop import RunStatistics, run_loop, stop_on_signals
+from edgewright.runtime.overlapped import run_overlapped
 from edgewright.runtime.predictor import Predictor
 from edgewright.runtime.sinks import Output, SinkContext, open_sinks
 from edgewright.runtime.sources import Source
 from edgewright.runtime.timing import table
 
 FORMAT = 1
+LoopName = Literal["overlapped", "sequential"]
 
 
 def run(
@@ -26,10 +29,14 @@ def run(
     *,
     statistics: RunStatistics,
     max_frames: int | None = None,
+    loop: LoopName = "overlapped",
+    newest: bool | None = None,
 ) -> None:
     """Run `source` through `predictor` into the sinks until its end, `max_frames`, SIGINT or SIGTERM, or until nobody
     reads standard output any more.
 
+    The overlapped loop gives the network the `newest` frame of a live source and drops those before it that nobody had time
+    for, unless told otherwise; the sequential one takes frames as they come.
     The sinks are closed in any case, and `statistics` holds what was done, also after an error.
     """
     labels = predictor.spec.labels
@@ -39,7 +46,8 @@ def run(
             stop_on_signals() as stop,
             _bar(source, max_frames, statistics) as on_output,
         ):
-            run_loop(
+            chosen = run_loop if loop == "sequential" else partial(run_overlapped, newest=newest)
+            chosen(
                 source,
                 predictor,
                 sinks,
@@ -73,8 +81,9 @@ def summary(source: Source, statistics: RunStatistics) -> str:
 
 def summary_line(source: Source, statistics: RunStatistics) -> str:
     """Counts and rates of a run of at least one frame, in one line."""
+    dropped = f"{statistics.dropped} dropped, " if statistics.dropped else ""
     return (
-        f"{statistics.frames} frames, {source.skipped} skipped, {statistics.detections / statistics.frames:.2f} "
+        f"{statistics.frames} frames, {source.skipped} skipped, {dropped}{statistics.detections / statistics.frames:.2f} "
         f"detections per frame, {statistics.frames_per_s:.1f} frames/s over {statistics.seconds:.1f} s"
     )
 
@@ -91,6 +100,7 @@ def report(
         "settings": predictor.settings,
         "frames": statistics.frames,
         "skipped": source.skipped,
+        "dropped": statistics.dropped,
         "detections": statistics.detections,
         "seconds": round(statistics.seconds, 6),
         "frames_per_s": round(statistics.frames_per_s, 3),

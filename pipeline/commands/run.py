@@ -15,6 +15,7 @@ from edgewright.pipeline.commands._options import (
 )
 
 if TYPE_CHECKING:
+    from edgewright.pipeline.run import LoopName
     from edgewright.runtime.spec import PostprocessSpec
 
 
@@ -49,6 +50,20 @@ if TYPE_CHECKING:
 )
 @click.option("--conf", type=click.FloatRange(0, 1), default=None, help="Least score.  [default: the bundle's]")
 @click.option("--iou", type=click.FloatRange(0, 1), default=None, help="Overlap for NMS.  [default: the bundle's]")
+@click.option(
+    "--loop",
+    type=click.Choice(["overlapped", "sequential"]),
+    default="overlapped",
+    show_default=True,
+    help="Whether the next frame is read and the last one written while the network works, or everything is done in turn.",
+)
+@click.option(
+    "--frames",
+    type=click.Choice(["newest", "all"]),
+    default=None,
+    help="Which frames the overlapped loop runs: the newest when the network is free, or each.  [default: newest of live "
+    "sources, all of others]",
+)
 @click.option("--max-frames", type=click.IntRange(min=1), default=None, help="Stop after so many frames.")
 @json_option
 def command(
@@ -64,12 +79,14 @@ def command(
     prompts: tuple[str, ...],
     conf: float | None,
     iou: float | None,
+    loop: "LoopName",
+    frames: str | None,
     max_frames: int | None,
     json_path: str | None,
 ) -> None:
     """Run BUNDLE on a camera, a video or images, and show how long each stage takes.
 
-    Ctrl-C ends a run in order: the frame at hand is finished and the sinks are closed.
+    Ctrl-C ends a run in order: the frames at hand are finished and the sinks are closed.
     """
     from contextlib import nullcontext
 
@@ -101,7 +118,15 @@ def command(
         ) as predictor,
     ):
         try:
-            run(source, predictor, sink_uris, statistics=statistics, max_frames=max_frames)
+            run(
+                source,
+                predictor,
+                sink_uris,
+                statistics=statistics,
+                max_frames=max_frames,
+                loop=loop,
+                newest=None if frames is None else frames == "newest",
+            )
         except EdgeError as err:
             # What was done before an error is told as well: the run may have lasted for weeks.
             if statistics.frames == 0:

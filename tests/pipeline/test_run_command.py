@@ -15,6 +15,7 @@ import pytest
 from tests.tiny import blob_image, tiny_bundle
 
 from edgewright.pipeline.cli import main
+from edgewright.runtime.timing import STAGES, WAITS
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -73,12 +74,15 @@ def test_what_is_drawn_in_the_picture_is_found_where_it_is(run: Run) -> None:
     assert "capture" in err
 
 
-def test_without_a_sink_the_result_is_the_stage_table(run: Run) -> None:
-    status, out, err = run("--source", "synthetic:3:8?size=64x96", "--backend", "ort")
+@pytest.mark.parametrize("loop", ["overlapped", "sequential"])
+def test_without_a_sink_the_result_is_the_stage_table(run: Run, loop: str) -> None:
+    status, out, err = run("--source", "synthetic:3:8?size=64x96", "--backend", "ort", "--loop", loop)
     assert status == 0
     assert err == ""
-    stages = [line.split()[0] for line in out.splitlines()[2:9] if line]
-    assert stages == ["stage", "capture", "prepare", "infer", "finish", "end_to_end", "age"]
+    stages = [line.split()[0] for line in out.split("\n\n")[1].splitlines()]
+    waits = WAITS if loop == "overlapped" else ()
+    passed = ("capture", "prepare", "infer", "finish", "end_to_end", "age", *waits)
+    assert stages == ["stage", *(stage for stage in STAGES if stage in passed)]
     assert "leaves out the first 3 frames" in out
 
 
@@ -119,7 +123,7 @@ def test_what_was_done_before_an_error_is_told_and_kept(run: Run, tmp_path: Path
         (("--source", "pictures", "--sink", "out.mp4"), "video:out.mp4"),
         (("--source", "pictures", "--sink", "jsnl:x"), "did you mean 'jsonl'"),
         (("--source", "pictures", "--sink", "video:x.mov"), ".mp4, .avi"),
-        (("--source", "pictures", "--backend", "otr"), "did you mean 'ort'"),
+        (("--source", "pictures", "--backend", "orrt"), "did you mean 'ort'"),
         (("--source", "pictures", "--precision", "int8"), "no int8 model"),
         (("--source", "pictures", "--conf", "2"), "--conf"),
         (("--source", "pictures", "--max-frames", "0"), "--max-frames"),
@@ -176,7 +180,8 @@ def test_a_signal_ends_a_live_run_in_order(folder: Path, tmp_path: Path, number:
     out, err = process.communicate(timeout=60)
     frames = [json.loads(line)["frame"] for line in lines.read_text().splitlines()]
     assert (process.returncode, err) == (0, "")
-    assert frames == list(range(len(frames)))
+    # What came while the network was busy is dropped.
+    assert frames == sorted(set(frames))
     assert out.startswith(f"{len(frames)} frames")
     assert cv2.VideoCapture(f"{tmp_path}/o.mp4").read()[0]
 
