@@ -99,7 +99,7 @@ def find_target(text: str) -> Target:
         )
     for bad in KNOWN_BAD:
         applies = bad.what != "no Jetson is supported" or target.integrated
-        if applies and bad.first <= target.tensorrt[: len(bad.first)] and target.tensorrt <= bad.last:
+        if applies and bad.first <= target.tensorrt[: len(bad.first)] and target.tensorrt[: len(bad.last)] <= bad.last:
             raise UsageError(
                 f"target {text}: TensorRT {target.version} is known to fail: {bad.what} ({bad.source}); take another version"
             )

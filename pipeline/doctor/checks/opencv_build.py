@@ -41,9 +41,10 @@ def parse_build_information(text: str) -> dict[str, str | None]:
     """Of `cv2.getBuildInformation()` what each part says after YES, None for NO and for a part that is not listed."""
     found: dict[str, str | None] = {}
     for part in _PARTS:
-        line = re.search(rf"^\s+{re.escape(part)}:\s*(.*)$", text, re.MULTILINE)
-        value = line[1].strip() if line else "NO"
-        found[part] = None if not value or value.upper().startswith(("NO", "NONE")) else value
+        # Before 4 a part that is there has an empty line and its libraries below it.
+        line = re.search(rf"^([ \t]+){re.escape(part)}:[ \t]*(.*)((?:\n\1[ \t]+\S.*)*)", text, re.MULTILINE)
+        value = (line[2].strip() or ("YES" if "YES" in line[3] else "NO")) if line else "NO"
+        found[part] = None if value.upper().startswith(("NO", "NONE")) else value
     return found
 
 
