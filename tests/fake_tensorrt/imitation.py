@@ -369,7 +369,7 @@ def _building(trt: Any, state: Any, version: str) -> dict[str, Any]:
         def num_errors(self) -> int:
             return len(self._errors)
 
-        def parse(self, content: bytes) -> bool:
+        def parse(self, content: bytes, path: str | None = None) -> bool:
             try:
                 model = onnx.load_model_from_string(content)
             except Exception:
@@ -458,5 +458,7 @@ def _misfortune(what: str) -> None:
         os.kill(os.getpid(), signal.SIGSEGV)
     elif what == "full":
         raise OSError(28, "No space left on device")
+    elif what == "memory":
+        raise MemoryError
     elif what == "hang":
         time.sleep(60)
