@@ -45,8 +45,12 @@ def _names(package: str) -> tuple[str, ...]:
 def _describe(package: str, name: str) -> Adapter:
     try:
         module = plugins.load(package, name)
+        # TensorRT is imported only once a driver was seen, so that its file always loads.
+        missing = module.unavailable() if hasattr(module, "unavailable") else None
     except (EdgeError, ImportError, OSError) as err:
         return Adapter(name, False, f"not available: {err}")
+    if missing is not None:
+        return Adapter(name, False, f"not available: {missing}")
     first_paragraph = " ".join((inspect.getdoc(module) or "").split("\n\n", 1)[0].split())
     aliases = [alias for alias, family in ALIASES.items() if family == name] if package == _FAMILIES else []
     also = f" Also called {', '.join(aliases)}." if aliases else ""

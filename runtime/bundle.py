@@ -158,6 +158,9 @@ class Bundle:
         """The model file for a backend and precision: one made for that backend before a portable one."""
         models = [f for f in self.files if f.role == "model" and f.graph == graph]
         fitting = [f for f in models if f.precision == precision and f.target in (backend, "any")]
+        if not fitting and (backend, precision) == ("trt", "fp16"):
+            # Up to 10.11 TensorRT makes fp16 of the fp32 graph itself; for a later one the plan of the build refuses.
+            return self.model_file(backend=backend, precision="fp32", graph=graph)
         if not fitting:
             there = ", ".join(sorted({f"{f.precision} for {f.target}" for f in models})) or "none"
             raise UsageError(
