@@ -8,6 +8,7 @@ once and cuts the regions out of its features.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -109,7 +110,7 @@ class BoxHead(torch.nn.Module):
         widths = (features, *hidden)
         layers = [
             part
-            for given, wanted in zip(widths, widths[1:], strict=False)
+            for given, wanted in pairwise(widths)
             for part in (torch.nn.Linear(given, wanted), torch.nn.ReLU())
         ]
         self.body = torch.nn.Sequential(torch.nn.Flatten(), *layers)

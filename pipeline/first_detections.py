@@ -1,7 +1,8 @@
 """A process of its own that opens a bundle, finds the first detections, and says when and with how much memory.
 
 `python -m edgewright.pipeline.first_detections BUNDLE IMAGE.npy BACKEND PRECISION THREADS PROPOSE` (THREADS 0: the backend's
-choice; PROPOSE empty: the bundle's) prints one line of JSON. It imports what a program on the device imports, and nothing of the command line.
+choice; PROPOSE empty: the bundle's) prints one line of JSON. It imports what a program on the device imports, and nothing of
+the command line.
 """
 
 import json

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.ndimage import map_coordinates  # type: ignore[import-untyped]
+from scipy.ndimage import map_coordinates
 from tests.export.random_networks import TinyBackbone
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.ops import MultiScaleRoIAlign, RoIAlign, RoIPool
