@@ -1,6 +1,6 @@
 """The hot path: pre-process → backend → head; before them, regions for a network that takes them from outside."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -14,12 +14,13 @@ from edgewright.runtime.errors import BackendError, UsageError
 from edgewright.runtime.geometry import PlacedImage, Placement
 from edgewright.runtime.heads import check_suppression, load_head
 from edgewright.runtime.lanes import Lane, engine_lanes
-from edgewright.runtime.preprocess import Preprocessor
+from edgewright.runtime.preprocess import Preprocessor, Tensor
 from edgewright.runtime.proposals import Method, method_name, open_method, region_tensor
 from edgewright.runtime.refine import check_refinement
 from edgewright.runtime.results import Boxes, Image, Result
+from edgewright.runtime.slicing import SlicedBackend, SlicedPreprocessor, Slicing, check_slicing, parse_slicing, sliced
 from edgewright.runtime.spec import ModelSpec, PostprocessSpec
-from edgewright.runtime.tiling import TiledBackend, TiledPreprocessor, TileGrid, tile_grid, whole_spec
+from edgewright.runtime.tiling import TiledBackend, TiledPreprocessor, tile_grid, whole_spec
 
 
 def open_predictor(
@@ -31,12 +32,14 @@ def open_predictor(
     postprocess: PostprocessSpec | None = None,
     propose: str | None = None,
     prompts: Sequence[str] | None = None,
+    tiles: str | None = None,
     cache_dir: Path | None = None,
 ) -> "Predictor":
     """A predictor for `bundle` on `backend`; None means the bundle's own thresholds and its own method of proposals.
 
     A promptable network is asked the same `prompts` (`runtime.prompts.parse_prompts`) of every image, None: what lies in
-    its middle. `runtime.prompter.open_prompter` asks it anything.
+    its middle. `runtime.prompter.open_prompter` asks it anything. A network that finds objects looks for them in `tiles` of the
+    image (`runtime.slicing.parse_slicing`).
     """
     if bundle.spec.task != "prompted":
         if prompts is not None:
@@ -50,8 +53,11 @@ def open_predictor(
             threads=threads,
             postprocess=postprocess,
             propose=propose,
+            tiles=tiles,
             cache_dir=cache_dir,
         )
+    if tiles is not None:
+        check_slicing(bundle.spec)
     from edgewright.runtime.prompter import MIDDLE, PromptedPredictor, open_prompter  # which is built on this module
 
     _method(bundle.spec, propose)
@@ -73,10 +79,12 @@ def open_image_graph(
     threads: int | None = None,
     postprocess: PostprocessSpec | None = None,
     propose: str | None = None,
+    tiles: str | None = None,
     cache_dir: Path | None = None,
 ) -> "Predictor":
     """As `open_predictor`; of a network of several graphs the one that sees the image, alone."""
     method = _method(bundle.spec, propose)
+    slicing = None if tiles is None else parse_slicing(tiles)
     entry = bundle.model_file(backend=backend, precision=precision)
     options = BackendOptions(precision=precision, threads=threads, cache_dir=cache_dir)
     engine = open_backend(backend, bundle.file(entry.name), options)
@@ -87,6 +95,7 @@ def open_image_graph(
             postprocess or bundle.spec.postprocess,
             {"backend": backend, "precision": precision, **_proposal_settings(bundle.spec, propose, method)},
             method=method,
+            slicing=slicing,
         )
     except BaseException:
         engine.close()
@@ -107,14 +116,16 @@ class Predictor:
         settings: Mapping[str, Setting] | None = None,
         *,
         method: Method | None = None,
+        slicing: Slicing | None = None,
     ) -> None:
         self.spec = spec
         self._tiles = None if spec.tiling is None else tile_grid(spec, spec.tiling)
-        self.backend = backend if self._tiles is None else TiledBackend(backend, self._tiles, spec.preprocess.layout)
+        self._slicing = slicing
+        self.backend = self._engine(backend)
         self.postprocess = postprocess
         self.settings: dict[str, Setting] = {**(settings or {}), **self.backend.settings, **postprocess.model_dump()}
-        self._preprocess = _preprocessor(spec, self._tiles)
-        self._decode = load_head(spec)
+        self._preprocess = self._preprocessor()
+        self._decode = load_head(spec) if slicing is None else sliced(load_head(spec))
         self._input = spec.inputs[0].name
         self._method = method
         self._check_backend()
@@ -143,11 +154,11 @@ class Predictor:
 
     def lanes(self, count: int) -> tuple[Lane, ...]:
         """So many ways for frames through the network, for threads that work on different frames at once."""
-        preprocesses = [_preprocessor(self.spec, self._tiles) for _ in range(count)]
+        preprocesses = [self._preprocessor() for _ in range(count)]
         return engine_lanes(self.backend, [partial(self._prepare, preprocess) for preprocess in preprocesses])
 
     def _prepare(
-        self, preprocess: Preprocessor | TiledPreprocessor, image: Image, regions: Boxes | None
+        self, preprocess: Callable[[Image], tuple[Tensor, Placement]], image: Image, regions: Boxes | None
     ) -> tuple[Tensors, Placement]:
         tensor, placement = preprocess(image)
         if self.postprocess.refine is not None:
@@ -180,6 +191,19 @@ class Predictor:
     ) -> None:
         self.close()
 
+    def _engine(self, backend: Backend) -> Backend:
+        if self._slicing is not None:
+            check_slicing(self.spec)
+            return SlicedBackend(backend, self._slicing)
+        return backend if self._tiles is None else TiledBackend(backend, self._tiles, self.spec.preprocess.layout)
+
+    def _preprocessor(self) -> Callable[[Image], tuple[Tensor, Placement]]:
+        if self._slicing is not None:
+            return SlicedPreprocessor(self.spec.preprocess, self._slicing)
+        if self._tiles is not None:
+            return TiledPreprocessor(self.spec.preprocess, self._tiles)
+        return Preprocessor(self.spec.preprocess)
+
     def _regions(self, image: Image, names: Sequence[str]) -> Boxes:
         if self._method is None:
             raise UsageError(f"{self.spec.name} takes regions from outside; give them, or a method that proposes some")
@@ -196,10 +220,6 @@ class Predictor:
                     f"the engine has no {what} {missing}, it has {sorted(tensor.name for tensor in got)}; "
                     "the model file does not belong to this manifest, export the bundle again"
                 )
-
-
-def _preprocessor(spec: ModelSpec, tiles: TileGrid | None) -> Preprocessor | TiledPreprocessor:
-    return Preprocessor(spec.preprocess) if tiles is None else TiledPreprocessor(spec.preprocess, tiles)
 
 
 def _method(spec: ModelSpec, uri: str | None) -> Method | None:
