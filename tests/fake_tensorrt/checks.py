@@ -44,7 +44,9 @@ def check_open_batches(make: Make, version: str, integrated: bool) -> None:
             np.testing.assert_array_equal(outputs["half"], x.astype(np.float16))
             assert outputs["half"].dtype == np.float16
         assert runner.settings["cuda_graph"] is False
-        with pytest.raises(BackendError, match=r"'x' has shape \[5, 6\], the engine was built for \[1, 6\] to \[4, 6\]"):
+        with pytest.raises(
+            BackendError, match=r"'x' has shape \[5, 6\], the engine was built for \[1, 6\] to \[4, 6\]"
+        ):
             runner.infer({"x": picture(0, (5, 6))})
         np.testing.assert_array_equal(runner.infer({"x": picture(9, (2, 6))})["best"], picture(9, (2, 6)).argmax(1))
         del outputs

@@ -359,7 +359,9 @@ def _building(trt: Any, state: Any, version: str) -> dict[str, Any]:
         def get_input(self, index: int) -> Any:
             tensor = self._model.graph.input[index]
             dims = tensor.type.tensor_type.shape.dim
-            return SimpleNamespace(name=tensor.name, shape=Dims([d.dim_value if d.HasField("dim_value") else -1 for d in dims]))
+            return SimpleNamespace(
+                name=tensor.name, shape=Dims([d.dim_value if d.HasField("dim_value") else -1 for d in dims])
+            )
 
     class OnnxParser(_Strict):
         def __init__(self, network: Any, logger: Any) -> None:

@@ -92,7 +92,9 @@ def changed(name: str, *edits: tuple[str, str]) -> ModuleType:
     return module
 
 
-def network(nodes: list[onnx.NodeProto], inputs: Any, outputs: Any, constants: dict[str, Array] | None = None) -> onnx.ModelProto:
+def network(
+    nodes: list[onnx.NodeProto], inputs: Any, outputs: Any, constants: dict[str, Array] | None = None
+) -> onnx.ModelProto:
     """A model of these nodes; inputs and outputs are (name, type, shape)."""
     graph = helper.make_graph(
         nodes,
@@ -119,7 +121,10 @@ def doubling() -> onnx.ModelProto:
 def batched() -> onnx.ModelProto:
     """The batch is open; two outputs of other shapes and types than the input."""
     return network(
-        [helper.make_node("ArgMax", ["x"], ["best"], axis=1, keepdims=0), helper.make_node("Cast", ["x"], ["half"], to=H)],
+        [
+            helper.make_node("ArgMax", ["x"], ["best"], axis=1, keepdims=0),
+            helper.make_node("Cast", ["x"], ["half"], to=H),
+        ],
         [("x", F, ["N", 6])],
         [("best", I, ["N"]), ("half", H, ["N", 6])],
     )
@@ -158,5 +163,3 @@ def bytes_in() -> onnx.ModelProto:
 
 def picture(seed: int, shape: tuple[int, ...] = (1, 3, 4, 4)) -> Array:
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
