@@ -185,7 +185,7 @@ def _check_probabilities(name: str, outputs: dict[str, npt.NDArray[Any]]) -> Non
 
 def read_image(path: Path) -> Image:
     """An image file as BGR uint8 (H, W, 3); ExportError when it is none."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
     if image is None:
         raise ExportError(f"{path} is not a readable image; give a JPEG or PNG file")
     return np.asarray(image, np.uint8)

@@ -10,7 +10,7 @@ import torch
 
 from edgewright.export.bundling import MODEL, Origin, read_image, write_bundle
 from edgewright.export.complexity import complexity
-from edgewright.export.families import Imported, load_family, refuse_unread_keys
+from edgewright.export.families import load_family, refuse_unread_keys
 from edgewright.export.from_prompted import import_prompted
 from edgewright.export.graph_editor import tensor_spec
 from edgewright.export.model_spec import model_spec
@@ -33,13 +33,13 @@ def import_torch(request: ExportRequest, output: Path, *, replace: bool = False)
 
     ParityError, and no bundle, when ONNX Runtime or OpenVINO does not do what torch does.
     """
+    image = None if request.image is None else read_image(Path(request.image))
     network = load_network(request)
     family = _family(request, network)
     refuse_unread_keys(request, family)
     if hasattr(family, "build_graphs"):
         return import_prompted(request, network, family, output, replace=replace)
     wrapped: Wrapped = family.build(network, request)
-    _refuse_unused(request, wrapped.imported)
     example = torch.zeros(wrapped.imported.preprocess.tensor_shape)
     converted = to_onnx(with_masks_for_indices(wrapped.module), {_INPUT: example, **wrapped.examples}, wrapped.outputs)
     graph = converted.model.graph
@@ -50,7 +50,6 @@ def import_torch(request: ExportRequest, output: Path, *, replace: bool = False)
         inputs=tuple(tensor_spec(value) for value in graph.input),
         outputs=tuple(tensor_spec(value) for value in graph.output),
     )
-    image = None if request.image is None else read_image(Path(request.image))
     model = converted.model.SerializeToString()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / MODEL
@@ -77,20 +76,17 @@ def run_torch(wrapped: Wrapped, feeds: Tensors) -> Tensors:
     return {name: tensor.numpy() for name, tensor in zip(wrapped.outputs, tensors, strict=True)}
 
 
-def _refuse_unused(request: ExportRequest, imported: Imported) -> None:
-    """UsageError for a wish about regions that the network has no use for."""
-    if request.proposals is not None and imported.head.kind not in ("rcnn", "roi_masks", "panoptic"):
-        raise UsageError(f"{request.source} looks at no region proposals; leave --proposals out")
-    if request.propose is not None and imported.proposals is None:
-        raise UsageError(f"{request.source} takes no regions from outside; leave --propose out")
-
-
 def _family(request: ExportRequest, network: TorchNetwork) -> ModuleType:
     """The family that the user names, else the one that knows the network's class."""
     if request.family is not None:
         family = load_family(request.family)
         if not _takes_torch(family):
             raise UsageError(f"family '{request.family}' reads ONNX files; leave --family out, or one of: {_names()}")
+        if not (family.accepts(network.module) or getattr(family, "TAKES_ANY_MODULE", False)):
+            raise UsageError(
+                f"{network.source} gives a {type(network.module).__name__}, which is no network of family '{request.family}'; "
+                "leave --family out, or say --family plain_segmenter when it returns class logits [1, C, h, w]"
+            )
         return family
     for family in _families():
         if family.accepts(network.module):

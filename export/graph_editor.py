@@ -11,7 +11,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper, shape_inference, version_converter
 
 from edgewright.runtime.bundle import file_sha256
-from edgewright.runtime.errors import ExportError
+from edgewright.runtime.errors import ExportError, first_line
 from edgewright.runtime.spec import DType, TensorSpec
 
 _DTYPES: dict[int, DType] = {
@@ -36,9 +36,8 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         model = onnx.load(str(path))
         onnx.checker.check_model(model)
     except Exception as err:  # protobuf, onnx and the file system each raise their own kinds
-        reason = (str(err).strip().splitlines() or [type(err).__name__])[0][:200]
         raise ExportError(
-            f"{path} is not a valid ONNX file ({reason}); export it again from the training framework"
+            f"{path} is not a valid ONNX file ({first_line(err, limit=200)}); export it again from the training framework"
         ) from err
     return model if opset_of(model) >= _MIN_OPSET else _upgraded(model, path)
 

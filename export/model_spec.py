@@ -40,7 +40,7 @@ def model_spec(
             f"{request.source}: input '{inputs[0].name}' is {list(got)}, the pre-processing gives {list(wanted)}"
         )
     spec = ModelSpec(
-        name=request.name or Path(request.source).stem,
+        name=request.name or Path(request.source.removesuffix(".onnx")).name,
         task=imported.task,
         labels=labels.labels,
         category_ids=labels.category_ids,

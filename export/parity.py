@@ -14,7 +14,7 @@ from edgewright.export.trial_regions import trial_regions
 from edgewright.runtime.backends import BackendOptions, open_backend
 from edgewright.runtime.bundle import BackendParity, Parity
 from edgewright.runtime.conveyor import render_scene
-from edgewright.runtime.errors import BackendError, MissingDependencyError, ParityError
+from edgewright.runtime.errors import BackendError, ExportError, MissingDependencyError, ParityError
 from edgewright.runtime.heads import load_head
 from edgewright.runtime.matching import SCORE_TOLERANCE, match_detections, same_segments
 from edgewright.runtime.preprocess import preprocess
@@ -165,6 +165,10 @@ def _tensor_error(wanted: Tensors, got: Tensors, name: str, spec: ModelSpec, *, 
     if not errors.size:
         return 0.0
     worst = np.unravel_index(int(np.argmax(errors)), errors.shape)
+    if np.isnan(wanted[name][worst]):
+        raise ExportError(
+            f"the network itself gives NaN in output '{name}' {where}: check its weights, and --scale, --mean and --std"
+        )
     if not errors[worst] <= tolerance:  # NaN fails too
         raise ParityError(
             f"output '{name}' differs {where}: at {[int(i) for i in worst]} the network gives {wanted[name][worst]:.6g}, the graph "

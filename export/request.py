@@ -92,6 +92,8 @@ DESCRIPTION_KEYS = (
     "coefficients_output", "prototypes_output", "pixels_output", "box_format", "activation", "class_map", "background_index",
     "box_sizes",
 )  # fmt: skip
+# What only some families have a use for, beside the meaning of outputs.
+PART_KEYS = ("roi", "proposals", "propose", "thing_ids")
 POSTPROCESS_KEYS = (
     "conf_threshold",
     "iou_threshold",

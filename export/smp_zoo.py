@@ -16,7 +16,7 @@ from edgewright.export.request import ExportRequest
 from edgewright.export.torch_source import TorchNetwork
 from edgewright.export.torch_weights import load_state, read_state
 from edgewright.runtime import plugins
-from edgewright.runtime.errors import ExportError, UsageError
+from edgewright.runtime.errors import ExportError, UsageError, first_line
 
 _SEED = 0
 _CLASSIFIER = "segmentation_head.0.weight"
@@ -95,8 +95,9 @@ def _created(architecture: Any, options: dict[str, Any], source: str) -> Any:
             torch.manual_seed(_SEED)
             return architecture(**{**options, "encoder_weights": None})
     except (ValueError, KeyError, RuntimeError, TypeError, AttributeError, NotImplementedError) as err:
-        reason = (str(err).strip().splitlines() or [type(err).__name__])[0][:200]
-        raise ExportError(f"smp cannot build {source}: {reason}; choose another encoder for this architecture") from err
+        raise ExportError(
+            f"smp cannot build {source}: {first_line(err, limit=200)}; choose another encoder for this architecture"
+        ) from err
 
 
 def _from_folder(folder: Path, request: ExportRequest) -> Any:

@@ -11,7 +11,7 @@ from edgewright.export.request import ExportRequest
 from edgewright.export.torch_source import TorchNetwork
 from edgewright.export.torch_weights import load_state, read_state
 from edgewright.runtime import plugins
-from edgewright.runtime.errors import ExportError, UsageError
+from edgewright.runtime.errors import ExportError, UsageError, first_line
 
 
 def load(request: ExportRequest) -> TorchNetwork:
@@ -23,9 +23,9 @@ def load(request: ExportRequest) -> TorchNetwork:
     factory = _attribute(_import(module_name), name, request.source)
     try:
         network = factory()
-    except Exception as err:  # the user's code
+    except (Exception, SystemExit) as err:  # the user's code
         raise ExportError(
-            f"{request.source}() failed: {type(err).__name__}: {err}; it is called without arguments"
+            f"{request.source}() failed: {type(err).__name__}: {first_line(err)}; it is called without arguments"
         ) from err
     if not isinstance(network, torch.nn.Module):
         raise ExportError(f"{request.source}() returns a {type(network).__name__}, a torch.nn.Module is wanted")
@@ -50,8 +50,8 @@ def _import(name: str) -> Any:
         raise UsageError(
             f"there is no Python module '{name}' (looked in {here} and the installed packages); check the name, or change to its folder"
         ) from err
-    except Exception as err:  # the user's code
-        raise ExportError(f"importing {name} failed: {type(err).__name__}: {err}") from err
+    except (Exception, SystemExit) as err:  # the user's code, which may be a script
+        raise ExportError(f"importing {name} failed: {type(err).__name__}: {first_line(err)}") from err
     finally:
         sys.path.remove(here)
 

@@ -7,7 +7,8 @@ from typing import Any
 from edgewright.export.families import Imported
 from edgewright.export.labels import LabelSet, load_labels
 from edgewright.export.request import ExportRequest
-from edgewright.runtime.errors import UsageError
+from edgewright.runtime.errors import ExportError, UsageError, first_line
+from edgewright.runtime.spec import PreprocessSpec
 
 # How torchvision names classifier outputs that stand for nothing: COCO's ids have gaps.
 _UNNAMED = ("__background__", "N/A")
@@ -76,6 +77,21 @@ class ClassColumns:
 
     indices: tuple[int, ...]
     labels: LabelSet
+
+
+def trial_result(network: TorchNetwork, preprocess: PreprocessSpec, *, check: str) -> Any:
+    """What the module gives in evaluation mode for a black picture; ExportError, with what to `check`, when it raises."""
+    import torch
+
+    shape = list(preprocess.tensor_shape)
+    network.module.eval()
+    with torch.no_grad():
+        try:
+            return network.module(torch.zeros(shape))
+        except Exception as err:  # the user's code
+            raise ExportError(
+                f"{network.source} fails on an input of {shape}: {type(err).__name__}: {first_line(err)}; check {check}"
+            ) from err
 
 
 def class_columns(request: ExportRequest, network: TorchNetwork, total: int) -> ClassColumns:

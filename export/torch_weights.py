@@ -1,6 +1,7 @@
 """Checkpoints: load tensors and nothing else, and say what does not fit."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,9 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as err:  # pickle, zip and torch raise their own kinds
-        reason = (str(err).strip().splitlines() or [type(err).__name__])[0][:160]
+        # torch's own words are an advice to run the code.
+        code = re.search(r"GLOBAL ([\w.]+)", str(err))
+        reason = f"it holds {code[1]}" if code else "it is no checkpoint of torch, or damaged"
         raise ExportError(
             f"{path} cannot be read as weights alone ({reason}); code in a checkpoint is never run: "
             "load it where it was trained and save model.state_dict(), or a .safetensors file"

@@ -22,7 +22,7 @@ from edgewright.export.torch_source import TorchNetwork
 from edgewright.export.torch_weights import read_state
 from edgewright.export.transformers_input import DETECTORS, PANOPTIC
 from edgewright.runtime import plugins
-from edgewright.runtime.errors import ExportError, UsageError
+from edgewright.runtime.errors import ExportError, UsageError, first_line
 
 _SEED = 0
 _MOST_KEYS = 10
@@ -77,12 +77,12 @@ def _config(name: str, request: ExportRequest) -> Any:
             _check_hub(name)
         return AutoConfig.from_pretrained(name)
     except ValueError as err:  # transformers has no such model type
-        raise UsageError(f"{name}: {_first_line(err)}; {_supported()}") from err
+        raise UsageError(f"{name}: {first_line(err)}; {_supported()}") from err
     except OSError as err:  # among them what is not JSON, as transformers reports it
         known = (*types, *_cached_ids())
         raise ExportError(
             f"transformers/{name} is no folder here{plugins.suggestion(name, known)}, and the Hub does not give it "
-            f"({_first_line(err)}); fetch its config.json, preprocessor_config.json and model.safetensors on a machine that can, "
+            f"({first_line(err)}); fetch its config.json, preprocessor_config.json and model.safetensors on a machine that can, "
             f"and give their folder: transformers/FOLDER. Kinds of networks, with --weights none: {', '.join(types)}"
         ) from err
 
@@ -106,7 +106,7 @@ def _check_hub(name: str) -> None:
     try:
         HfApi().model_info(name, timeout=_TIMEOUT_S)
     except Exception as err:  # whatever the HTTP library of this version of the client raises
-        raise OSError(_first_line(err)) from err
+        raise OSError(first_line(err)) from err
 
 
 def _class_of(config: PretrainedConfig, name: str) -> Any:
@@ -134,13 +134,13 @@ def _pretrained(
         module, report = kind.from_pretrained(source, config=config, output_loading_info=True, **given)
     except OSError as err:
         raise ExportError(
-            f"transformers/{name} has no weights as safetensors that can be had ({_first_line(err)}); put model.safetensors "
+            f"transformers/{name} has no weights as safetensors that can be had ({first_line(err)}); put model.safetensors "
             "into the folder (save_pretrained writes it), give a checkpoint with --weights FILE, or use --weights none for "
             "random weights"
         ) from err
     except (RuntimeError, SafetensorError) as err:  # a damaged file, or tensors of another shape
         raise ExportError(
-            f"{file or f'the weights of transformers/{name}'} cannot be used: {_first_line(err)}; fetch them again"
+            f"{file or f'the weights of transformers/{name}'} cannot be used: {first_line(err)}; fetch them again"
         ) from err
     # Published folders hold keys of older versions that nobody reads.
     checked = ("missing", "mismatched") if state is None else ("missing", "unexpected", "mismatched")
@@ -171,7 +171,7 @@ def _random(kind: Any, config: PretrainedConfig) -> Any:
             return kind(config)
         except (ImportError, OSError, ValueError) as err:
             raise ExportError(
-                f"transformers cannot build a {config.model_type}: {_first_line(err)}; give a folder with a complete config.json"
+                f"transformers cannot build a {config.model_type}: {first_line(err)}; give a folder with a complete config.json"
             ) from err
 
 
@@ -226,8 +226,3 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
         if bars:
             own.enable_progress_bar()
-
-
-def _first_line(err: BaseException) -> str:
-    lines = [line.strip() for line in str(err).splitlines() if line.strip()]
-    return lines[0][:300].rstrip(".") if lines else type(err).__name__

@@ -8,8 +8,9 @@ from edgewright.export.families import yolox
 from edgewright.export.families._grid import cell_grid
 from edgewright.export.model_spec import requested_labels
 from edgewright.export.request import ExportRequest
-from edgewright.export.torch_source import TorchNetwork, Wrapped
+from edgewright.export.torch_source import TorchNetwork, Wrapped, trial_result
 from edgewright.runtime.errors import ExportError
+from edgewright.runtime.spec import PreprocessSpec
 
 _DEFAULT_SIZE = (416, 416)
 _FEWEST_VALUES = 6  # x, y, w, h, objectness, one class
@@ -43,15 +44,7 @@ def wrap(network: TorchNetwork, request: ExportRequest) -> Wrapped:
 
 
 def _rows_shape(network: TorchNetwork, size_hw: tuple[int, int]) -> tuple[int, int]:
-    network.module.eval()
-    with torch.no_grad():
-        try:
-            rows = _rows(network.module(torch.zeros(1, 3, *size_hw)))
-        except Exception as err:  # the user's code
-            reason = (str(err).strip().splitlines() or [""])[0][:300]
-            raise ExportError(
-                f"{network.source} fails on an input of {[1, 3, *size_hw]}: {type(err).__name__}: {reason}; check --size"
-            ) from err
+    rows = _rows(trial_result(network, PreprocessSpec(size_hw=size_hw), check="--size"))
     if not isinstance(rows, torch.Tensor) or rows.ndim != 3 or rows.shape[0] != 1:
         got = list(rows.shape) if isinstance(rows, torch.Tensor) else type(rows).__name__
         raise ExportError(f"{network.source} returns {got}; rows {yolox.EXPECTS} are wanted, or the map of every level")

@@ -17,11 +17,12 @@ def names_torch_network(source: str) -> bool:
     """Whether `source` follows the grammar of a torch network; the network may still not exist."""
     module, colon, factory = source.partition(":")
     dotted = all(part.isidentifier() for part in module.split("."))
-    return source.partition("/")[0] in ZOOS or bool(colon and dotted and factory.isidentifier())
+    zoo, _, name = source.partition("/")
+    return (zoo in ZOOS and bool(name)) or bool(colon and dotted and factory.isidentifier())
 
 
 def load_network(request: "ExportRequest") -> "TorchNetwork":
-    """The torch module that `request.source` names, with its weights, ready for inference."""
+    """The torch module that `request.source` names, with its weights as float32, ready for inference."""
     zoo, slash, _ = request.source.partition("/")
     name = f"edgewright.export.{zoo}_zoo" if slash and zoo in ZOOS else "edgewright.export.torch_factory"
     try:
@@ -29,4 +30,5 @@ def load_network(request: "ExportRequest") -> "TorchNetwork":
     except ModuleNotFoundError as err:
         raise plugins.missing_dependency(err, needed_by=f"a network of {zoo}") from err
     network: TorchNetwork = module.load(request)
+    network.module.float()  # published weights may be halves; graphs are halved later, where that pays
     return network

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgewright.export.zoos import names_torch_network
+from edgewright.export.zoos import ZOOS, names_torch_network
 from edgewright.runtime import plugins
 from edgewright.runtime.atomic import check_writable_target
 from edgewright.runtime.errors import UsageError
@@ -28,6 +28,11 @@ def export(request: "ExportRequest", output: Path, *, replace: bool = False) -> 
     except ModuleNotFoundError as err:
         raise plugins.missing_dependency(err, needed_by="export") from err
     raise UsageError(
-        f"'{request.source}' is no source that export knows; give an ONNX file (.onnx), a recipe (.yaml), torchvision/NAME, "
-        "transformers/ID, smp/ARCHITECTURE:ENCODER or PACKAGE.MODULE:FACTORY"
+        f"'{request.source}' is no source that export knows{_closest(request.source)}; give an ONNX file (.onnx), a recipe (.yaml), "
+        "torchvision/NAME, transformers/ID, smp/ARCHITECTURE:ENCODER or PACKAGE.MODULE:FACTORY"
     )
+
+
+def _closest(source: str) -> str:
+    zoo, slash, _ = source.partition("/")
+    return plugins.suggestion(zoo, tuple(ZOOS)) if slash and zoo not in ZOOS else ""

@@ -49,3 +49,9 @@ class BackendError(EdgeError):
     """An inference engine or its device failed."""
 
     exit_status = 3
+
+
+def first_line(err: BaseException, *, limit: int = 300) -> str:
+    """The first line of what a library's error says, `limit` characters of it, as part of a sentence; its kind when it says
+    nothing."""
+    return (str(err).strip().splitlines() or [type(err).__name__])[0][:limit].rstrip(". ")

@@ -1,13 +1,15 @@
 """One file per family: how a trained network's outputs become a head, and how its trainer fed it.
 
 A family that takes ready ONNX files has `import_onnx(graph, request) -> Imported` and `EXPECTS`, a phrase that names the
-outputs it wants.
+outputs it wants. One that takes torch networks has `accepts(module) -> bool` and `build(network, request) -> Wrapped`, or
+`build_graphs`; with `TAKES_ANY_MODULE` the user may name it for a module that it does not know. `KEYS` are the keys of
+DESCRIPTION_KEYS and PART_KEYS that it reads.
 """
 
 from dataclasses import dataclass
 from types import ModuleType
 
-from edgewright.export.request import DESCRIPTION_KEYS, ExportRequest
+from edgewright.export.request import DESCRIPTION_KEYS, PART_KEYS, ExportRequest
 from edgewright.runtime import plugins
 from edgewright.runtime.errors import UsageError
 from edgewright.runtime.spec import HeadSpec, PostprocessSpec, PreprocessSpec, ProposalSpec, Task
@@ -45,10 +47,14 @@ def load_family(name: str) -> ModuleType:
 
 
 def refuse_unread_keys(request: ExportRequest, family: ModuleType) -> None:
-    """UsageError for what the user says of outputs that the family knows already."""
-    unread = sorted(set(request.given(*DESCRIPTION_KEYS)) - set(getattr(family, "KEYS", ())))
+    """UsageError for what the user says of outputs that the family knows already, or of parts that its networks lack."""
+    name, known = family.__name__.rsplit(".", 1)[-1], set(getattr(family, "KEYS", ()))
+    unread = sorted(set(request.given(*DESCRIPTION_KEYS)) - known)
     if unread:
         raise UsageError(
-            f"family {family.__name__.rsplit('.', 1)[-1]} knows what its outputs mean and does not read {', '.join(unread)}; "
+            f"family {name} knows what its outputs mean and does not read {', '.join(unread)}; "
             "leave them out, or describe the outputs of an ONNX file with family: generic"
         )
+    unread = sorted(set(request.given(*PART_KEYS)) - known)
+    if unread:
+        raise UsageError(f"networks of family {name} have no use for {', '.join(unread)}; leave it out")

@@ -14,11 +14,12 @@ from edgewright.export.families import Imported
 from edgewright.export.model_spec import requested_labels
 from edgewright.export.networks.grid_yolo import GridYolo
 from edgewright.export.request import ExportRequest
-from edgewright.export.torch_source import TorchNetwork, Wrapped
+from edgewright.export.torch_source import TorchNetwork, Wrapped, trial_result
 from edgewright.runtime.errors import ExportError, UsageError
 from edgewright.runtime.spec import HeadSpec, PostprocessSpec, PreprocessSpec
 
 KEYS = ("activation", "box_sizes")
+TAKES_ANY_MODULE = True
 _VALUES = 5  # of one box: x, y, w, h, confidence
 
 
@@ -69,13 +70,7 @@ def build(network: TorchNetwork, request: ExportRequest) -> Wrapped:
 def _grid(network: TorchNetwork, preprocess: PreprocessSpec, classes: int) -> tuple[tuple[int, int], int, bool]:
     """Rows and columns of cells, boxes per cell, and whether the values of a cell come last."""
     shape = list(preprocess.tensor_shape)
-    network.module.eval()
-    with torch.no_grad():
-        try:
-            values = network.module(torch.zeros(shape))
-        except Exception as err:  # the user's code
-            reason = (str(err).strip().splitlines() or [""])[0][:300]
-            raise ExportError(f"{network.source} fails on an input of {shape}: {reason}; check --size") from err
+    values = trial_result(network, preprocess, check="--size")
     got = list(values.shape) if isinstance(values, torch.Tensor) else type(values).__name__
     if not isinstance(got, list) or len(got) != 4 or got[0] != 1:
         raise ExportError(

@@ -15,6 +15,7 @@ from edgewright.export.torch_source import TorchNetwork, Wrapped
 from edgewright.runtime.errors import ExportError, UsageError
 from edgewright.runtime.spec import HeadSpec
 
+KEYS = ("roi", "proposals")
 _CONFIDENCE = 0.5  # Panoptic FPN, as detectron2 configures it: MODEL.PANOPTIC_FPN.COMBINE.INSTANCES_CONFIDENCE_THRESH
 
 
@@ -44,7 +45,7 @@ def build(network: TorchNetwork, request: ExportRequest) -> Wrapped:
             task="panoptic",
             head=HeadSpec(kind="panoptic", outputs={name: name for name in module.outputs}, thing_ids=things),
             preprocess=preprocess,
-            postprocess=limits.model_copy(update={"conf_threshold": request.conf_threshold or _CONFIDENCE}),
+            postprocess=limits.model_copy(update={"conf_threshold": _CONFIDENCE}),
             classes=len(labels.labels),
         ),
         labels=labels,

@@ -11,11 +11,12 @@ import torch
 from edgewright.export.families import Imported
 from edgewright.export.model_spec import requested_labels
 from edgewright.export.request import ExportRequest
-from edgewright.export.torch_source import TorchNetwork, Wrapped
+from edgewright.export.torch_source import TorchNetwork, Wrapped, trial_result
 from edgewright.runtime.errors import ExportError, UsageError
 from edgewright.runtime.spec import HeadSpec, PostprocessSpec, PreprocessSpec
 
 KEYS = ("activation", "background_index")
+TAKES_ANY_MODULE = True
 # Without these, a network can be fed in a way that costs accuracy and shows nowhere.
 _REQUIRED = ("size", "color", "scale")
 _BACKGROUND = ("background", "__background__")
@@ -75,15 +76,7 @@ def build_map(network: TorchNetwork, request: ExportRequest, preprocess: Preproc
 def _map_shape(network: TorchNetwork, preprocess: PreprocessSpec) -> tuple[int, ...]:
     """The shape of the map for one picture; what the module raises comes as one sentence."""
     shape = list(preprocess.tensor_shape)
-    network.module.eval()
-    with torch.no_grad():
-        try:
-            values = _map_of(network.module(torch.zeros(shape)))
-        except Exception as err:  # the user's code
-            reason = (str(err).strip().splitlines() or [""])[0][:300]
-            raise ExportError(
-                f"{network.source} fails on an input of {shape}: {type(err).__name__}: {reason}; check --size and --color"
-            ) from err
+    values = _map_of(trial_result(network, preprocess, check="--size and --color"))
     if (
         not isinstance(values, torch.Tensor)
         or values.ndim != 4

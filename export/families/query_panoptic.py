@@ -16,6 +16,7 @@ from edgewright.runtime.spec import HeadSpec, PostprocessSpec
 
 _log = logging.getLogger(__name__)
 
+KEYS = ("thing_ids",)
 _OUTPUTS = ("mask_logits", "class_logits")
 _CONFIDENCE = 0.8  # Mask2Former and MaskFormer, MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD; EoMT's too
 # Label lists whose countable classes are known: COCO's 133 are its 80 of detection, and Cityscapes' (cityscapesScripts,

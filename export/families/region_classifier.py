@@ -15,6 +15,7 @@ from edgewright.runtime.errors import ExportError
 from edgewright.runtime.proposals import method_name
 from edgewright.runtime.spec import HeadSpec, PostprocessSpec, PreprocessSpec, ProposalSpec
 
+KEYS = ("roi", "proposals", "propose")
 _REGIONS = "proposals"
 _COUNT = 300
 _METHOD = "selective_search"

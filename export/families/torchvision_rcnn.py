@@ -22,6 +22,7 @@ from edgewright.runtime.spec import HeadSpec, PostprocessSpec
 
 _log = logging.getLogger(__name__)
 
+KEYS = ("roi", "proposals")
 _SMALLEST_SIDE = 1e-2  # torchvision, RoIHeads.postprocess_detections
 # As many regions as the Faster R-CNN paper tests with. torchvision's 1000 double the time of a frame.
 _COUNT = 300

@@ -20,6 +20,7 @@ from edgewright.runtime.spec import HeadSpec, PostprocessSpec, PreprocessSpec
 
 EXPECTS = "[1, A, 5 + classes], A = cells of strides 8, 16 and 32 (or 8 to 64)"
 KEYS = ("activation",)
+TAKES_ANY_MODULE = True
 STRIDES = ((8, 16, 32), (8, 16, 32, 64))
 
 

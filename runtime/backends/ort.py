@@ -15,7 +15,7 @@ import onnxruntime
 
 from edgewright.runtime.backends import BackendOptions, Setting, Tensors, check_feeds
 from edgewright.runtime.cpu import usable_cores
-from edgewright.runtime.errors import BackendError
+from edgewright.runtime.errors import BackendError, first_line
 from edgewright.runtime.spec import DType, TensorSpec
 
 _DTYPES: dict[str, DType] = {
@@ -59,7 +59,7 @@ class OrtBackend:
         try:
             self._session = onnxruntime.InferenceSession(str(path), config, providers=["CPUExecutionProvider"])
         except Exception as err:  # onnxruntime's exceptions share no base class below Exception
-            raise BackendError(f"ONNX Runtime cannot load {path}: {_first_line(err)}; export the bundle again") from err
+            raise BackendError(f"ONNX Runtime cannot load {path}: {first_line(err)}; export the bundle again") from err
         self.inputs = tuple(_spec(tensor, path) for tensor in self._session.get_inputs())
         self.outputs = tuple(_spec(tensor, path) for tensor in self._session.get_outputs())
         self._names = [tensor.name for tensor in self.outputs]
@@ -77,7 +77,7 @@ class OrtBackend:
         try:
             outputs = self._session.run(self._names, dict(feeds))
         except Exception as err:  # see above
-            raise BackendError(f"ONNX Runtime failed: {_first_line(err)}") from err
+            raise BackendError(f"ONNX Runtime failed: {first_line(err)}") from err
         return dict(zip(self._names, outputs, strict=True))
 
     def close(self) -> None:
@@ -99,7 +99,3 @@ def _spec(tensor: Any, path: Path) -> TensorSpec:
         )
     shape = tuple(-1 if dim is None else dim for dim in tensor.shape)
     return TensorSpec(name=tensor.name, shape=shape, dtype=_DTYPES[tensor.type])
-
-
-def _first_line(err: Exception) -> str:
-    return (str(err).strip().splitlines() or [type(err).__name__])[0][:300]

@@ -8,13 +8,18 @@ import safetensors.torch
 import torch
 from torchvision.models import get_model
 
+from edgewright.export.families import Imported
 from edgewright.export.from_torch import import_torch
+from edgewright.export.labels import load_labels
+from edgewright.export.model_spec import model_spec
 from edgewright.export.request import ExportRequest
 from edgewright.export.torch_factory import load as load_factory
 from edgewright.export.torch_weights import load_state, read_state
 from edgewright.export.torchvision_zoo import load as load_torchvision
+from edgewright.export.zoos import load_network
 from edgewright.pipeline.exporting import export
 from edgewright.runtime.errors import EdgeError, ExportError, ParityError, UsageError
+from edgewright.runtime.spec import HeadSpec, PostprocessSpec, PreprocessSpec, TensorSpec
 
 FACTORY = """
 import torch
@@ -50,6 +55,20 @@ def broken():
 
 def stranger():
     return torch.nn.Conv2d(3, 3, 1)
+
+def wordy():
+    raise ValueError("no data folder\\nlooked everywhere")
+
+def script():
+    raise SystemExit(4)
+
+def half():
+    return network().half()
+
+def empty_of_sense():
+    net = network()
+    net.classifier.weight.data[0, 0] = float("nan")
+    return net
 """
 
 
@@ -91,7 +110,11 @@ def test_a_random_network_fails_parity_and_leaves_no_bundle(project: Path) -> No
         ("tiny_networks:broken", "ValueError: no data folder"),
         ("tiny_networks:stranger", "gives a Conv2d, which no family knows"),
         ("torchvision/fasterrcnn_resnet50", "(did you mean 'fasterrcnn_resnet50_fpn'?)"),
+        ("tiny_networks:wordy", "ValueError: no data folder; it is called without arguments"),
+        ("tiny_networks:script", "SystemExit: 4"),
         ("network", "'network' is no source that export knows"),
+        ("torchvison/ssd300_vgg16", "is no source that export knows (did you mean 'torchvision'?)"),
+        ("smp/", "'smp/' is no source that export knows; give"),
     ],
 )
 def test_a_source_that_is_none_is_refused_in_one_sentence(project: Path, source: str, sentence: str) -> None:
@@ -99,6 +122,51 @@ def test_a_source_that_is_none_is_refused_in_one_sentence(project: Path, source:
         export(request(source), project / "bundle")
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("family", ["detr", "torchvision_rcnn", "region_classifier", "prompted", "segmentation_models"])
+def test_a_family_that_does_not_know_the_network_is_refused(project: Path, family: str) -> None:
+    with pytest.raises(UsageError, match=f"gives a FCN, which is no network of family '{family}'; leave --family out"):
+        import_torch(request("tiny_networks:network", family=family), project / "bundle")
+
+
+@pytest.mark.parametrize("wish", [{"roi": "grid"}, {"proposals": 5}, {"propose": "windows"}, {"thing_ids": (0,)}])
+def test_a_wish_about_parts_that_the_network_lacks_is_refused(project: Path, wish: dict[str, Any]) -> None:
+    (key,) = wish
+    with pytest.raises(UsageError, match=f"family torchvision_semantic have no use for {key}; leave it out"):
+        import_torch(request("tiny_networks:network", **wish), project / "bundle")
+
+
+def test_nan_in_the_network_itself_is_said_to_be_its_own(project: Path) -> None:
+    with pytest.raises(
+        ExportError, match=r"the network itself gives NaN in output 'logits' on the image .* its weights"
+    ):
+        import_torch(request("tiny_networks:empty_of_sense"), project / "bundle")
+    assert not (project / "bundle").exists()
+
+
+def test_a_network_in_half_precision_is_taken_as_float32(project: Path) -> None:
+    module = load_network(request("tiny_networks:half")).module
+    assert {value.dtype for value in module.state_dict().values()} == {torch.float32}
+
+
+def test_a_bundle_is_called_by_the_whole_source(project: Path) -> None:
+    imported = Imported(
+        task="semantic",
+        head=HeadSpec(kind="semantic", outputs={"logits": "logits"}),
+        preprocess=PreprocessSpec(size_hw=(32, 40)),
+        postprocess=PostprocessSpec(),
+        classes=3,
+    )
+    tensors = [(TensorSpec(name=name, shape=(1, 3, 32, 40), dtype="float32"),) for name in ("images", "logits")]
+    labels = load_labels("labels.txt")
+    for source, name in (
+        ("a.b.c:network", "a.b.c:network"),
+        ("runs/yolo.v8.onnx", "yolo.v8"),
+        ("smp/Unet:tu-x.in1k", "Unet:tu-x.in1k"),
+    ):
+        spec = model_spec(request(source), imported, labels, inputs=tensors[0], outputs=tensors[1])
+        assert spec.name == name
 
 
 def test_weights_come_from_safetensors_or_a_checkpoint_and_are_put_in(project: Path) -> None:
@@ -131,8 +199,11 @@ def test_a_checkpoint_with_code_is_refused_and_the_code_does_not_run(project: Pa
             return Path.touch, (Path("ran"),)  # type: ignore[return-value]
 
     torch.save({"state_dict": Payload()}, project / "evil.pth")
-    with pytest.raises(ExportError, match=r"cannot be read as weights alone .* never run"):
+    with pytest.raises(
+        ExportError, match=r"cannot be read as weights alone \(it holds \S+\); .* never run"
+    ) as caught:
         read_state(project / "evil.pth")
+    assert "weights_only" not in str(caught.value)
     assert not (project / "ran").exists()
     (project / "text.pth").write_text("not a checkpoint")
     with pytest.raises(ExportError, match="cannot be read as weights alone"):

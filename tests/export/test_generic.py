@@ -359,6 +359,19 @@ def test_what_an_onnx_file_cannot_say_must_be_said(tmp_path: Path, missing: str)
         described(tmp_path, {"map": np.ones((1, 2, 4, 4), np.float32)}, 2, **keys)
 
 
+def test_an_onnx_file_takes_no_family_of_torch_networks_and_no_weights(tmp_path: Path) -> None:
+    source = save_constant_network(tmp_path / "net.onnx", {"out": np.zeros((1, 84, 8))})
+    readers = "fastestdet, generic, nanodet, ultralytics, yolox"
+    with pytest.raises(UsageError, match=f"family 'detr' takes torch networks; .* one of: {readers} "):
+        import_onnx(ExportRequest(source=str(source), family="detr"), tmp_path / "bundle")
+    with pytest.raises(UsageError, match=f"name its family with --family, one of: {readers}$"):
+        import_onnx(ExportRequest(source=str(source)), tmp_path / "bundle")
+    with pytest.raises(UsageError, match=r"net\.onnx holds its weights; leave --weights out"):
+        import_onnx(ExportRequest(source=str(source), family="yolox", weights="none"), tmp_path / "bundle")
+    with pytest.raises(UsageError, match="networks of family yolox have no use for proposals, roi; leave it out"):
+        import_onnx(ExportRequest(source=str(source), family="yolox", roi="op", proposals=3), tmp_path / "bundle")
+
+
 def test_other_families_refuse_a_description(tmp_path: Path) -> None:
     source = save_constant_network(tmp_path / "net.onnx", {"out": np.zeros((1, 84, 8))})
     request = ExportRequest(source=str(source), family="yolox", labels="coco80", head="dense", box_format="xyxy_unit")

@@ -169,9 +169,9 @@ def test_the_share_of_covered_objects_is_counted() -> None:
 
 def test_regions_that_a_network_does_not_take_are_refused(bundle: Bundle, folder: Path, tmp_path: Path) -> None:
     request = ExportRequest(source="torchvision/lraspp_mobilenet_v3_large", weights="none", size=(32, 32), proposals=50)
-    with pytest.raises(UsageError, match="looks at no region proposals"):
+    with pytest.raises(UsageError, match="torchvision_semantic have no use for proposals; leave it out"):
         import_torch(request, tmp_path / "bundle")
     plain = request.model_copy(update={"proposals": None, "propose": "windows"})
-    with pytest.raises(UsageError, match="takes no regions from outside"):
+    with pytest.raises(UsageError, match="have no use for propose; leave it out"):
         import_torch(plain, tmp_path / "bundle")
     assert run("propose", "--data", "synthetic:1:1", "-o", tmp_path / "boxes.txt") == 2
