@@ -14,8 +14,15 @@ from edgewright.runtime.spec import PreprocessSpec
 
 ScoreOf = Callable[[nn.Module, Collection], dict[str, float]]
 
-_IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-_LARGE = PreprocessSpec(size_hw=zoo.SIZE_HW, resize="letterbox_top_left", rounding="floor", scale=1 / 255, **_IMAGENET)
+_LARGE = PreprocessSpec(
+    size_hw=zoo.SIZE_HW,
+    resize="letterbox_top_left",
+    rounding="floor",
+    scale=1 / 255,
+    # ImageNet's statistics, torchvision's default.
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+)
 _FINE = _LARGE.model_copy(update={"size_hw": zoo.FINE_HW})
 _SMALL = _LARGE.model_copy(update={"size_hw": zoo.SMALL_HW})
 

@@ -47,7 +47,8 @@ def weights_bytes(network: nn.Module) -> bytes:
         for name, tensor in network.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
-    return save(state)
+    content: bytes = save(state)
+    return content
 
 
 def started(make: Callable[[], nn.Module], path: Path) -> nn.Module:
@@ -85,7 +86,7 @@ def versions() -> dict[str, str]:
 def device_name(device: str) -> str:
     """What trained: the GPU's name, or how many threads of which processor family."""
     if device.startswith("cuda"):
-        return torch.cuda.get_device_name(device)
+        return str(torch.cuda.get_device_name(device))
     return f"{platform.machine()}, {torch.get_num_threads()} threads"
 
 

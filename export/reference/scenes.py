@@ -122,9 +122,10 @@ def draw_scene(seed: int, specs: Sequence[PreprocessSpec], index: int) -> Scene:
     """Scene `index` of the collection `seed`, through the same pre-processing as on the device; specs without scaling."""
     picture = render_scene(seed, index)
     tensors = tuple(np.asarray(preprocess(picture.image, spec)[0][0], np.uint8) for spec in specs)
-    owners = np.zeros(picture.image.shape[:2], np.uint8)
+    size_hw = picture.image.shape[0], picture.image.shape[1]
+    owners = np.zeros(size_hw, np.uint8)
     for number, mask in enumerate(picture.masks, start=1):
-        owners[mask.paste((owners.shape[0], owners.shape[1]))] = number
+        owners[mask.paste(size_hw)] = number
     return Scene(tensors, picture.boxes_xyxy, picture.class_ids, owners)
 
 
