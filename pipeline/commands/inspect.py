@@ -7,7 +7,7 @@ import click
 from edgewright.pipeline.commands._options import json_option
 
 if TYPE_CHECKING:
-    from edgewright.runtime.bundle import Bundle, BundleFile
+    from edgewright.runtime.bundle import BackendParity, Bundle, BundleFile
     from edgewright.runtime.spec import GraphSpec, ModelSpec
 
 
@@ -29,7 +29,7 @@ def command(bundle: str, json_path: str | None) -> None:
 
 def _rows(bundle: "Bundle") -> list[tuple[str, str]]:
     spec, manifest = bundle.spec, bundle.manifest
-    pre, post, origin = spec.preprocess, spec.postprocess, manifest.provenance
+    pre, origin = spec.preprocess, manifest.provenance
     size = manifest.complexity
     gflops = f"{size.gflops:.2f} GFLOPs" if size and size.gflops is not None else "GFLOPs unknown"
     return [
@@ -40,14 +40,40 @@ def _rows(bundle: "Bundle") -> list[tuple[str, str]]:
         *(("graph", _graph_line(graph)) for graph in spec.graphs or ()),
         ("pre-processing", f"{_fit(spec)} (h x w), {pre.color.upper()}, {pre.layout.upper()}"),
         ("", f"(pixel * {pre.scale:.6g} - {_numbers(pre.mean)}) / {_numbers(pre.std)}"),
-        ("boxes", spec.head.boxes),
-        ("defaults", f"confidence {post.conf_threshold}, IoU {post.iou_threshold}, NMS {post.nms}, max {post.max_detections}"),
+        *_detection_rows(spec),
         ("size", f"{size.parameters / 1e6:.2f} M parameters, {gflops}" if size else "unknown"),
         *(("file", _file_line(f)) for f in bundle.files),
+        *(("parity", _parity_line(parity)) for parity in (manifest.parity.backends if manifest.parity else ())),
         ("origin", f"{origin.source} by {origin.exporter}, family {origin.family}, opset {origin.opset}"),
         ("versions", ", ".join(f"{name} {version}" for name, version in origin.versions.items())),
         ("digest", bundle.digest),
     ]  # fmt: skip
+
+
+def _detection_rows(spec: "ModelSpec") -> list[tuple[str, str]]:
+    """What says nothing of a network whose result is a map or follows prompts."""
+    post = spec.postprocess
+    regions = [("regions", f"{spec.proposals.count} by {spec.proposals.method}")] if spec.proposals else []
+    if spec.task not in ("detect", "instance"):
+        return regions
+    return [
+        *regions,
+        ("boxes", spec.head.boxes),
+        ("defaults", f"confidence {post.conf_threshold}, IoU {post.iou_threshold}, NMS {post.nms}, max {post.max_detections}"),
+    ]  # fmt: skip
+
+
+def _parity_line(parity: "BackendParity") -> str:
+    """How closely one engine follows the network's own framework."""
+    if parity.problem is not None:
+        return f"{parity.backend}: not proven: {parity.problem}"
+    name, error = max(parity.tensors.items(), key=lambda pair: pair[1], default=("-", 0.0))
+    said = [f"largest error {error:.2g} ({name})"]
+    if parity.detections:
+        said.append(f"{parity.matched} of {parity.detections} detections")
+    if parity.pixels is not None:
+        said.append(f"{parity.pixels:.2%} of the pixels")
+    return f"{parity.backend} {parity.engine_version or ''}".strip() + ": " + ", ".join(said)
 
 
 def _fit(spec: "ModelSpec") -> str:

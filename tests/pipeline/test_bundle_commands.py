@@ -12,7 +12,7 @@ import pytest
 from tests.tiny import LABELS, save_blue_blob_yolox, tiny_bundle
 
 from edgewright.pipeline.cli import main
-from edgewright.runtime.bundle import content_digest, load_bundle
+from edgewright.runtime.bundle import BackendParity, Parity, content_digest, load_bundle, seal
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +145,20 @@ def test_inspect_shows_what_a_reader_asks_first(
     ):
         assert shown in out
     assert json.loads((tmp_path / "manifest.json").read_text()) == json.loads((whole / "manifest.json").read_text())
+
+
+def test_inspect_shows_the_proven_parity_of_every_engine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = tiny_bundle(tmp_path)
+    proven = BackendParity(
+        backend="ort", engine_version="1.2", tensors={"boxes": 2e-6, "scores": 3e-4}, detections=7, matched=6
+    )
+    missing = BackendParity(backend="ov", problem="the package 'openvino' is not installed")
+    parity = Parity(reference="torch", images=("blank",), backends=(proven, missing))
+    seal(bundle.path, bundle.manifest.model_copy(update={"parity": parity}))
+    assert run("inspect", bundle.path) == 0
+    out = capsys.readouterr().out
+    assert "ort 1.2: largest error 0.0003 (scores), 6 of 7 detections" in out
+    assert "ov: not proven: the package 'openvino' is not installed" in out
 
 
 def test_verify_tells_a_damaged_bundle_from_one_that_computes_otherwise(
