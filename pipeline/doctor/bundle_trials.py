@@ -7,7 +7,7 @@ from typing import Any, get_args
 from edgewright.pipeline.doctor import Finding, from_error
 from edgewright.pipeline.doctor.machine import Machine
 from edgewright.runtime.bundle import Bundle, Precision
-from edgewright.runtime.errors import BundleError, UsageError
+from edgewright.runtime.errors import UsageError
 
 # Backend -> the checks that must have found nothing wrong, and the target that wants it. ONNX Runtime is the reference.
 _ENGINES = {"ort": ("onnxruntime",), "ov": ("openvino",), "trt": ("tensorrt", "driver", "cuda")}
@@ -23,7 +23,7 @@ _LEAST_INT8 = 0.5
 
 
 def try_bundle(machine: Machine, bundle: Bundle, findings: Sequence[Finding]) -> Iterator[Finding]:
-    """One finding for each engine and precision that the bundle holds and verifies; engines that are missing are left out."""
+    """One finding for each engine and precision that the bundle holds; engines that do not work are left out."""
     working = {finding.check for finding in findings if finding.status == "ok"}
     for backend in _OF_TARGET[machine.target]:
         if not working.issuperset(_ENGINES[backend]):
@@ -36,8 +36,7 @@ def try_bundle(machine: Machine, bundle: Bundle, findings: Sequence[Finding]) ->
 def _holds(bundle: Bundle, backend: str, precision: str) -> bool:
     try:
         bundle.model_file(backend=backend, precision=precision)
-        bundle.golden(backend=backend, precision=precision)
-    except (UsageError, BundleError):
+    except UsageError:
         return False
     return True
 
@@ -48,7 +47,7 @@ def _tried(machine: Machine, bundle: Bundle, backend: str, precision: str) -> Fi
     if answer.value is None:
         return from_error(name, f"{bundle.spec.name} does not run", answer.error)
     result: dict[str, Any] = answer.value
-    wrong = [check["tensor"] for check in result["goldens"] if not check["passed"]]
+    wrong = [check["tensor"] for check in result["goldens"] or () if not check["passed"]]
     times, layers = result["latency_ms"], result["layers"]
     found = f"{times['median']:.2f} ms a frame ({times['least']:.2f} to {times['most']:.2f}, {times['runs']} runs)"
     found = f"{found}{_shares(layers)}"
@@ -57,8 +56,9 @@ def _tried(machine: Machine, bundle: Bundle, backend: str, precision: str) -> Fi
         return Finding(name, "problem", f"golden tensors differ: {', '.join(wrong)}; {found}", fix, details=result)
     if precision == "int8" and layers and int8_share(layers) < _LEAST_INT8:
         fix = "edgewright quantize for this engine's target; an fp16 or fp32 model is as fast and more exact"
-        return Finding(name, "problem", f"golden tensors agree, but few layers are int8; {found}", fix, details=result)
-    return Finding(name, "ok", f"golden tensors agree; {found}", details=result)
+        return Finding(name, "problem", f"few layers are int8; {found}", fix, details=result)
+    agree = "no golden tensors to compare with" if result["goldens"] is None else "golden tensors agree"
+    return Finding(name, "note" if result["goldens"] is None else "ok", f"{agree}; {found}", details=result)
 
 
 def int8_share(layers: dict[str, str]) -> float:

@@ -303,7 +303,7 @@ FAILURES = (
             r"can't initialize gtk",
         ),
         "there is no screen, or this OpenCV was built without windows",
-        "use --sink jsonl:FILE, video:FILE or --web instead of window:",
+        "use --sink jsonl:FILE, video:FILE or images:DIR",
         "OpenCV, highgui: message of the headless builds",
     ),
     Failure(
@@ -359,7 +359,7 @@ FAILURES = (
         "OSError: [Errno 28] No space left on device",
         (r"no space left on device", r"errno 28\b"),
         "the disk is full",
-        "sudo apt clean; docker system prune; keep bundles and engines on an NVMe disk (--cache-dir, XDG_CACHE_HOME)",
+        "sudo apt clean; docker system prune; keep bundles and engines on an NVMe disk (set XDG_CACHE_HOME to a folder there)",
         "Linux, errno(3): ENOSPC",
     ),
     Failure(

@@ -7,16 +7,22 @@ from typing import Any
 from edgewright.pipeline.frames import benchmark_frames
 from edgewright.pipeline.latency import measure_runs, warm_up
 from edgewright.pipeline.verify import verify
-from edgewright.runtime.bundle import load_bundle
+from edgewright.runtime.bundle import Bundle, load_bundle
+from edgewright.runtime.errors import BundleError
 from edgewright.runtime.predictor import open_predictor
+from edgewright.runtime.tensorrt.inspector import engine_layers
+from edgewright.runtime.tensorrt.inspector import layer_precisions as of_layers
 
 _SECONDS, _RUNS = 2.0, 20
 
 
 def try_out(path: str, *, backend: str, precision: str) -> dict[str, Any]:
-    """`goldens` by tensor, `layers` by their precision (empty where the engine does not tell), `latency_ms`, `settings`."""
+    """`goldens` by tensor, `layers` by their precision (empty where the engine does not tell), `latency_ms`, `settings`.
+
+    `goldens` is None where the bundle has none of that precision.
+    """
     bundle = load_bundle(path)
-    checks = verify(bundle, backend=backend, precision=precision)
+    checks = verify(bundle, backend=backend, precision=precision) if has_golden(bundle, backend, precision) else None
     images = benchmark_frames(bundle, None).images
     with open_predictor(bundle, backend=backend, precision=precision) as predictor:
         warm_up(predictor, images, None, most_s=_SECONDS, tell=_silent)
@@ -25,7 +31,7 @@ def try_out(path: str, *, backend: str, precision: str) -> dict[str, Any]:
         settings = dict(predictor.settings)
     times_ms = sorted(run.total / 1e6 for run in runs)
     return {
-        "goldens": [_finite({**asdict(check), "passed": check.passed}) for check in checks],
+        "goldens": None if checks is None else [_finite({**asdict(c), "passed": c.passed}) for c in checks],
         "layers": layers,
         "latency_ms": {
             "runs": len(times_ms),
@@ -37,10 +43,22 @@ def try_out(path: str, *, backend: str, precision: str) -> dict[str, Any]:
     }
 
 
+def has_golden(bundle: Bundle, backend: str, precision: str) -> bool:
+    """Whether the bundle holds what this backend in this precision is compared with."""
+    try:
+        bundle.golden(backend=backend, precision=precision)
+    except BundleError:
+        return False
+    return True
+
+
 def layer_precisions(backend: Any) -> dict[str, str]:
     """What every layer of a backend that tells computes in; of tiles the engine behind them is asked."""
-    tell = getattr(getattr(backend, "engine", backend), "layer_precisions", None)
-    return {} if tell is None else dict(tell())
+    engine = getattr(backend, "engine", backend)
+    if hasattr(engine, "layer_precisions"):
+        return dict(engine.layer_precisions())
+    # TensorRT's inspector.
+    return of_layers(engine_layers(engine.layers())) if hasattr(engine, "layers") else {}
 
 
 def _finite(values: dict[str, Any]) -> dict[str, Any]:

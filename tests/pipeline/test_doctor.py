@@ -358,6 +358,21 @@ def test_layers_are_asked_of_backends_that_tell_also_behind_tiles() -> None:
     assert layer_precisions(object()) == {}
 
 
+def test_tensorrt_tells_of_its_layers_through_its_inspector() -> None:
+    class Runner:
+        def layers(self) -> str:
+            convolution = {"Name": "conv", "LayerType": "CaskConvolution", "Weights": {"Type": "Int8", "Count": 9}}
+            return json.dumps({"Layers": [convolution, {"Name": "copy", "LayerType": "Reformat"}]})
+
+    assert layer_precisions(Runner()) == {"conv": "int8"}
+
+
+def test_a_precision_without_golden_tensors_is_run_and_said_not_to_be_compared(tmp_path: Path) -> None:
+    (finding,) = trials(tmp_path, {**TRIAL, "goldens": None})
+    assert finding.status == "note"
+    assert finding.found.startswith("no golden tensors to compare with; 4.20 ms")
+
+
 EVERYTHING_FINE = {
     "driver": Answer(ORIN),
     "cuda": Answer({"version": "12.6", "file": "/usr/local/cuda/lib64/libcudart.so.12"}),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.tiny import LABELS, tiny_bundle
 
-from edgewright.runtime.bundle import FORMAT, content_digest, load_bundle
+from edgewright.runtime.bundle import FORMAT, Bundle, content_digest, load_bundle
 from edgewright.runtime.errors import BundleError, UsageError
 
 
@@ -151,3 +151,16 @@ def test_a_model_made_for_the_backend_comes_before_a_portable_one(bundle: Path) 
     loaded = load_bundle(bundle)
     assert loaded.model_file(backend="ov", precision="fp32").target == "ov"
     assert loaded.model_file(backend="ort", precision="fp32").target == "any"
+
+
+def test_tensorrt_is_compared_with_onnx_runtime_where_it_has_no_golden_tensors_of_its_own(tmp_path: Path) -> None:
+    made = tiny_bundle(tmp_path)
+    assert made.manifest.golden is not None
+    lower = made.manifest.golden.model_copy(update={"precision": "int8", "backend": "ort"})
+    bundle = Bundle(made.path, made.manifest.model_copy(update={"lower_goldens": (lower,)}))
+    assert bundle.golden(backend="trt", precision="int8") == lower
+    with pytest.raises(BundleError, match="no golden tensors for int8 on backend 'ov'"):
+        bundle.golden(backend="ov", precision="int8")
+    own = lower.model_copy(update={"backend": "trt"})
+    both = Bundle(made.path, made.manifest.model_copy(update={"lower_goldens": (lower, own)}))
+    assert both.golden(backend="trt", precision="int8") == own

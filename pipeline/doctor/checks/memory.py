@@ -8,6 +8,7 @@ from edgewright.pipeline.doctor import Finding, known_problem
 from edgewright.pipeline.doctor.machine import Machine
 from edgewright.runtime.control_groups import cpu_quota, memory_limit_bytes
 from edgewright.runtime.system_files import read_pairs
+from edgewright.runtime.tensorrt.on_device import user_cache
 
 _GIB = 2**30
 # A detector runs in less; a build on a Jetson takes up to about 2 GiB beside the GPU's libraries.
@@ -20,7 +21,7 @@ def check(machine: Machine) -> Iterator[Finding]:
     """Whether there is enough to run, and on a Jetson enough to build."""
     yield _memory(machine)
     yield from _container(machine)
-    yield _disk(Path.home() if machine.root == Path("/") else machine.root)
+    yield _disk(_existing(user_cache(machine.environment)) if machine.root == Path("/") else machine.root)
 
 
 def _memory(machine: Machine) -> Finding:
@@ -68,10 +69,14 @@ def _mounted_libraries(root: Path) -> list[Path]:
 
 def _disk(folder: Path) -> Finding:
     free = shutil.disk_usage(folder).free / _GIB
-    found = f"{free:.1f} GiB free where bundles and engines are kept by default"
+    found = f"{free:.1f} GiB free where engines are kept"
     if free < _LEAST_DISK_GIB:
         return known_problem("disk", "disk-full", found)
     return Finding("disk", "ok" if free >= _SHORT_DISK_GIB else "note", found)
+
+
+def _existing(folder: Path) -> Path:
+    return next(parent for parent in (folder, *folder.parents) if parent.is_dir())
 
 
 def _gib(root: Path, key: str) -> float | None:
