@@ -3,19 +3,24 @@
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from typing import Any, Literal
 
+from edgewright.pipeline.rescue import Continued
+from edgewright.runtime.backends import Setting
 from edgewright.runtime.bundle import Bundle
-from edgewright.runtime.errors import EdgeError
+from edgewright.runtime.errors import BackendError, EdgeError
 from edgewright.runtime.loop import RunStatistics, run_loop, stop_on_signals
 from edgewright.runtime.overlapped import run_overlapped
 from edgewright.runtime.predictor import Predictor
-from edgewright.runtime.sinks import Output, SinkContext, open_sinks
+from edgewright.runtime.sinks import Output, Sink, SinkContext, open_sinks
+from edgewright.runtime.sinks._lenient import LenientSink
 from edgewright.runtime.sources import Source
+from edgewright.runtime.supervision import SupervisedSource
 from edgewright.runtime.timing import table
 
 FORMAT = 1
@@ -31,35 +36,61 @@ def run(
     max_frames: int | None = None,
     loop: LoopName = "overlapped",
     newest: bool | None = None,
+    lenient: bool | None = None,
+    replace: Callable[[BackendError], Predictor] | None = None,
 ) -> None:
     """Run `source` through `predictor` into the sinks until its end, `max_frames`, SIGINT or SIGTERM, or until nobody
     reads standard output any more.
 
     The overlapped loop gives the network the `newest` frame of a live source and drops those before it that nobody had time
-    for, unless told otherwise; the sequential one takes frames as they come.
+    for, unless told otherwise; the sequential one takes frames as they come. `lenient` sinks that cannot write lose outputs
+    and are tried again, others end the run; the default is lenient for live sources. `replace` gives the predictor to go on
+    with when the engine fails; the frames that it had in hand are lost.
+
     The sinks are closed in any case, and `statistics` holds what was done, also after an error.
     """
     labels = predictor.spec.labels
+    chosen = run_loop if loop == "sequential" else partial(run_overlapped, newest=newest)
     try:
         with (
-            open_sinks(sink_uris, SinkContext(labels, source.name, source.fps, source.live)) as sinks,
-            stop_on_signals() as stop,
+            open_sinks(sink_uris, SinkContext(labels, source.name, source.fps, source.live)) as opened,
+            stop_on_signals(source.interrupt) as stop,
             _bar(source, max_frames, statistics) as on_output,
         ):
-            chosen = run_loop if loop == "sequential" else partial(run_overlapped, newest=newest)
-            chosen(
-                source,
-                predictor,
-                sinks,
-                labels,
-                statistics=statistics,
-                max_frames=max_frames,
-                stop=stop,
-                on_output=on_output,
-            )
+            sinks = _lenient(opened, sink_uris) if (source.live if lenient is None else lenient) else opened
+            frames = Continued(source)
+            while True:
+                try:
+                    chosen(
+                        frames,
+                        predictor,
+                        sinks,
+                        labels,
+                        statistics=statistics,
+                        max_frames=max_frames,
+                        stop=stop,
+                        on_output=on_output,
+                    )
+                    break
+                except BackendError as err:
+                    if replace is None:
+                        raise
+                    predictor = replace(err)
+                finally:
+                    _count_lost(sinks, statistics)
     except BrokenPipeError:
         # The reader (`| head`) has seen enough; what the interpreter still holds for it goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _lenient(sinks: Sequence[Sink], uris: Sequence[str]) -> tuple[Sink, ...]:
+    return tuple(LenientSink(sink, uri) for sink, uri in zip(sinks, uris, strict=True))
+
+
+def _count_lost(sinks: Sequence[Sink], statistics: RunStatistics) -> None:
+    lost = sum(sink.lost for sink in sinks if isinstance(sink, LenientSink))
+    if lost:
+        statistics.events["outputs_lost"] = lost
 
 
 def summary(source: Source, statistics: RunStatistics) -> str:
@@ -76,20 +107,36 @@ def summary(source: Source, statistics: RunStatistics) -> str:
         lines.append(f"The table leaves out the first {statistics.warmup_frames} frames (warm-up).")
     else:
         lines.append("The table includes the warm-up: so few frames say little about speed.")
+    happened = events(source, statistics)
+    if happened:
+        lines.append("Went wrong and was put right: " + ", ".join(f"{what} {n}" for what, n in happened.items()) + ".")
     return "\n".join(lines)
 
 
 def summary_line(source: Source, statistics: RunStatistics) -> str:
     """Counts and rates of a run of at least one frame, in one line."""
-    dropped = f"{statistics.dropped} dropped, " if statistics.dropped else ""
+    count = statistics.dropped + source.dropped
+    dropped = f"{count} dropped, " if count else ""
     return (
         f"{statistics.frames} frames, {source.skipped} skipped, {dropped}{statistics.detections / statistics.frames:.2f} "
         f"detections per frame, {statistics.frames_per_s:.1f} frames/s over {statistics.seconds:.1f} s"
     )
 
 
+def events(source: Source, statistics: RunStatistics) -> Counter[str]:
+    """What went wrong in a run and was put right, and how often."""
+    counted = Counter(statistics.events)
+    if isinstance(source, SupervisedSource):
+        counted.update(source.events)
+    return +counted
+
+
 def report(
-    bundle: Bundle, source: Source, predictor: Predictor, statistics: RunStatistics, failure: EdgeError | None
+    bundle: Bundle,
+    source: Source,
+    settings: Mapping[str, Setting],
+    statistics: RunStatistics,
+    failure: EdgeError | None,
 ) -> dict[str, Any]:
     """What a run did, for programs; `error` is the sentence that ended it, None after an orderly end."""
     return {
@@ -97,10 +144,11 @@ def report(
         "verb": "run",
         "bundle": {"name": bundle.spec.name, "digest": bundle.digest},
         "source": source.name,
-        "settings": predictor.settings,
+        "settings": dict(settings),
         "frames": statistics.frames,
         "skipped": source.skipped,
-        "dropped": statistics.dropped,
+        "dropped": statistics.dropped + source.dropped,
+        "events": dict(events(source, statistics)),
         "detections": statistics.detections,
         "seconds": round(statistics.seconds, 6),
         "frames_per_s": round(statistics.frames_per_s, 3),

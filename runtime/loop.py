@@ -3,6 +3,7 @@
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -37,8 +38,10 @@ class RunStatistics:
     def __init__(self) -> None:
         self.frames = 0
         self.detections = 0
-        # Frames of a live source that a newer one replaced before anybody had time for them.
+        # Frames of a live source that a newer one replaced before the loop had time for them.
         self.dropped = 0
+        # What went wrong and was put right, by its name.
+        self.events: Counter[str] = Counter()
         self.seconds = 0.0
         self._warmup = Timings()
         self._steady = Timings()
@@ -78,7 +81,7 @@ def run_loop(
 
     Sources and sinks are left open; errors of either end the loop. `statistics` fills up as it runs.
     """
-    frames, start = iter(source), time.perf_counter()
+    frames, start = iter(source), time.perf_counter() - statistics.seconds
     while (max_frames is None or statistics.frames < max_frames) and not (stop is not None and stop.is_set()):
         laps = Laps()
         frame = next(frames, None)
@@ -120,8 +123,11 @@ def deliver(
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[threading.Event]:
-    """An event that SIGINT (Ctrl-C) or SIGTERM sets; a second signal acts as if nobody had asked for the event."""
+def stop_on_signals(on_stop: Callable[[], None] = lambda: None) -> Iterator[threading.Event]:
+    """An event that SIGINT (Ctrl-C) or SIGTERM sets; a second signal acts as if nobody had asked for the event.
+
+    `on_stop` is called too, within the handler: it must not take locks.
+    """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -130,6 +136,7 @@ def stop_on_signals() -> Iterator[threading.Event]:
 
     def on_signal(number: int, _: FrameType | None) -> None:
         stop.set()
+        on_stop()
         signal.signal(number, before[signal.Signals(number)])
 
     try:

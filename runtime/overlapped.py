@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from edgewright.runtime.channel import Channel, Ended
+from edgewright.runtime.errors import BackendError
 from edgewright.runtime.lanes import Answer, Lane, serial_lanes
 from edgewright.runtime.loop import Network, RunStatistics, deliver
 from edgewright.runtime.results import Frame
@@ -48,14 +49,17 @@ def run_overlapped(
     With `newest`, which is the default for live sources, a frame that nobody has taken when the next one comes is dropped and
     counted; without, every frame is waited for. `network` gets `prepare`, `infer` and `finish` from different threads.
     """
-    line = _Line(source, network, max_frames, stop or threading.Event(), source.live if newest is None else newest)
-    start_s = time.perf_counter()
+    left = None if max_frames is None else max_frames - statistics.frames
+    line = _Line(source, network, left, stop or threading.Event(), source.live if newest is None else newest)
+    start_s, dropped = time.perf_counter() - statistics.seconds, statistics.dropped
+    delivered = 0
     try:
         line.start()
         while (done := line.next()) is not None:
             result = network.finish(done.answer.outputs, done.answer.placement)
             done.laps.mark("finish")
-            statistics.dropped = line.dropped
+            delivered += 1
+            statistics.dropped = dropped + line.dropped
             deliver(
                 done.frame,
                 result,
@@ -66,9 +70,13 @@ def run_overlapped(
                 start_s=start_s,
                 on_output=on_output,
             )
+    except BackendError:
+        # The caller may go on with another engine, and these frames do not come again.
+        statistics.events["frames_lost"] += line.captured - line.dropped - delivered
+        raise
     finally:
         line.leave()
-        statistics.dropped = line.dropped
+        statistics.dropped = dropped + line.dropped
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +100,7 @@ class _Done:
 
 
 class _Line:
-    """The threads before the caller's, and the channels between them."""
+    """The threads before the caller's, and the channels between them; `captured` counts what the source gave."""
 
     def __init__(
         self, source: Source, network: Network, max_frames: int | None, stop: threading.Event, newest: bool
@@ -102,6 +110,7 @@ class _Line:
         self._max_frames = max_frames
         self._stop = stop
         self._newest = newest
+        self.captured = 0
         in_flight = _IN_FLIGHT_LIVE if newest else _IN_FLIGHT
         self._taken = Channel[_Taken](1 if newest else _READ_AHEAD, newest=newest, given_up=stop.is_set)
         self._turns = Channel[None](in_flight)
@@ -157,6 +166,7 @@ class _Line:
             if frame is None:
                 return
             laps.mark("capture")
+            self.captured += 1
             self._taken.put(_Taken(frame, laps))
 
     def _prepare(self) -> None:

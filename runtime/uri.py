@@ -8,6 +8,13 @@ from edgewright.runtime.plugins import suggestion
 _WORD = re.compile(r"([a-z][a-z0-9_]+):(.*)", re.DOTALL)
 _OPTIONS = re.compile(r"(.*?)\?([a-z_]+=[^&?]*(?:&[a-z_]+=[^&?]*)*)", re.DOTALL)
 
+_PAIR = re.compile(r"[a-z_]+=[^\s&?]*")
+# Up to the last '@' before the path: a password may hold another one.
+_USER = re.compile(r"//[^/?#\s]*@")
+# Cameras also take them within the path: `/user=admin_password=secret_channel=1.sdp`.
+_SECRET = re.compile(r"((?:user|username|login|pass|passwd|password|pwd|token|key)=)[^&_/\s?#]*", re.IGNORECASE)
+_QUERY = re.compile(r"(\w+://[^\s?]*)\?\S+")
+
 
 def split_word(uri: str) -> tuple[str, str] | None:
     """`video:a.mp4` as ("video", "a.mp4"); None when `uri` starts with no word of small letters."""
@@ -29,6 +36,32 @@ def split_options(what: str, text: str, known: tuple[str, ...] = ()) -> tuple[st
             there = f"it has: {', '.join(known)}" if known else "it has none"
             raise UsageError(f"{what} has no option '{key}'{suggestion(key, known)}; {there}")
     return match[1], options
+
+
+def take_options(text: str, names: tuple[str, ...]) -> tuple[str, dict[str, str]]:
+    """The options of these `names` taken out of `text`, and what is left: `//host/a?channel=1&rotate=90` as
+    ("//host/a?channel=1", {"rotate": "90"}); whatever else stands there is not looked at."""
+    head, mark, tail = text.rpartition("?")
+    pairs = tail.split("&") if mark else []
+    taken = [pair for pair in pairs if _PAIR.fullmatch(pair) and pair.partition("=")[0] in names]
+    if not taken:
+        return text, {}
+    left = [pair for pair in pairs if pair not in taken]
+    return head + ("?" + "&".join(left) if left else ""), dict(pair.split("=", 1) for pair in taken)
+
+
+def masked(uri: str) -> str:
+    """`uri` as it may be shown: without user, password and what a query says, as in `rtsp://***@host/live?***`."""
+    hidden = _SECRET.sub(r"\1***", _USER.sub("//***@", uri))
+    return _QUERY.sub(r"\1?***", hidden)
+
+
+def size_hw(what: str, text: str) -> tuple[int, int]:
+    """`480x640` as (480, 640); UsageError that names `what` otherwise."""
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if match is None or not (16 <= int(match[1]) <= 8192 and 16 <= int(match[2]) <= 8192):
+        raise UsageError(f"{what} must be HEIGHTxWIDTH, each 16 to 8192; got '{text}'")
+    return int(match[1]), int(match[2])
 
 
 def positive_number(what: str, text: str, *, at_most: float) -> float:

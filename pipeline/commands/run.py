@@ -12,6 +12,7 @@ from edgewright.pipeline.commands._options import (
     refine_option,
     refined,
     suppressing,
+    tiles_option,
 )
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     "source_uri",
     required=True,
     metavar="URI",
-    help="An image, a folder, a quoted glob pattern or a video; or camera:0, synthetic:SEED:COUNT, images:PATH, "
-    "video:FILE.",
+    help="An image, a folder, a quoted glob pattern or a video; or camera:0, rtsp://HOST/PATH, csi:0, gstreamer:PIPELINE, "
+    "synthetic:SEED:COUNT, images:PATH, video:FILE; see docs/loop.md for their options.",
 )
 @click.option(
     "--sink",
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 @propose_option
 @refine_option
 @nms_option
+@tiles_option
 @click.option(
     "--prompt",
     "prompts",
@@ -64,6 +66,19 @@ if TYPE_CHECKING:
     help="Which frames the overlapped loop runs: the newest when the network is free, or each.  [default: newest of live "
     "sources, all of others]",
 )
+@click.option(
+    "--fallback",
+    metavar="NAME",
+    default=None,
+    help="Backend to go on with when the engine is missing, or fails again after it was opened once more.",
+)
+@click.option(
+    "--on-sink-error",
+    type=click.Choice(["stop", "drop"]),
+    default=None,
+    help="What happens when a sink cannot write: the run ends, or outputs are left out and counted until it can.  "
+    "[default: drop for live sources, stop for others]",
+)
 @click.option("--max-frames", type=click.IntRange(min=1), default=None, help="Stop after so many frames.")
 @json_option
 def command(
@@ -76,11 +91,14 @@ def command(
     propose: str | None,
     refine: str | None,
     nms: str | None,
+    tiles: str | None,
     prompts: tuple[str, ...],
     conf: float | None,
     iou: float | None,
     loop: "LoopName",
     frames: str | None,
+    fallback: str | None,
+    on_sink_error: str | None,
     max_frames: int | None,
     json_path: str | None,
 ) -> None:
@@ -89,51 +107,57 @@ def command(
     Ctrl-C ends a run in order: the frames at hand are finished and the sinks are closed.
     """
     from contextlib import nullcontext
+    from functools import partial
 
     from edgewright.pipeline.console import write_json
+    from edgewright.pipeline.rescue import Engines, Opener
     from edgewright.pipeline.run import report, run, summary
     from edgewright.runtime.atomic import atomic_file
     from edgewright.runtime.bundle import load_bundle
     from edgewright.runtime.errors import EdgeError
     from edgewright.runtime.loop import RunStatistics
     from edgewright.runtime.predictor import open_predictor
-    from edgewright.runtime.sources import open_source
+    from edgewright.runtime.supervision import open_supervised
 
     _refuse_same_file(sink_uris, json_path)
     loaded = load_bundle(bundle)
     thresholds = _thresholds(loaded.spec.postprocess, conf, iou)
     chosen = suppressing(loaded.spec, refined(thresholds, refine), nms)
     statistics, failure = RunStatistics(), None
+    open_with = partial(
+        open_predictor,
+        loaded,
+        precision=precision,
+        threads=threads,
+        postprocess=chosen,
+        propose=propose,
+        prompts=prompts if prompts or loaded.spec.task == "prompted" else None,
+    )
     with (
         atomic_file(json_path) if json_path is not None else nullcontext() as json_file,
-        open_source(source_uri) as source,
-        open_predictor(
-            loaded,
-            backend=backend,
-            precision=precision,
-            threads=threads,
-            postprocess=chosen,
-            propose=propose,
-            prompts=prompts if prompts or loaded.spec.task == "prompted" else None,
-        ) as predictor,
+        open_supervised(source_uri, newest=frames != "all") as source,
+        Engines([Opener(name, partial(open_with, backend=name)) for name in (backend, fallback) if name]) as engines,
     ):
         try:
             run(
                 source,
-                predictor,
+                engines.predictor,
                 sink_uris,
                 statistics=statistics,
                 max_frames=max_frames,
                 loop=loop,
                 newest=None if frames is None else frames == "newest",
+                lenient=None if on_sink_error is None else on_sink_error == "drop",
+                replace=engines.replace,
             )
         except EdgeError as err:
             # What was done before an error is told as well: the run may have lasted for weeks.
             if statistics.frames == 0:
                 raise
             failure = err
+        statistics.events.update(engines.events)
         if json_file is not None:
-            write_json(json_file, report(loaded, source, predictor, statistics, failure))
+            write_json(json_file, report(loaded, source, engines.predictor.settings, statistics, failure))
         click.echo(summary(source, statistics), err="jsonl:-" in sink_uris)
     if failure is not None:
         raise failure

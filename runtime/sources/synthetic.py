@@ -10,7 +10,7 @@ from edgewright.runtime import conveyor
 from edgewright.runtime.errors import UsageError
 from edgewright.runtime.results import Detections, Frame
 from edgewright.runtime.sources import Source
-from edgewright.runtime.uri import positive_number, split_options
+from edgewright.runtime.uri import positive_number, size_hw, split_options
 
 _GRAMMAR = "synthetic:[SEED[:COUNT]][?size=HEIGHTxWIDTH&fps=RATE]"
 _MEDIA_FPS = 30.0
@@ -29,7 +29,7 @@ def from_uri(text: str) -> "SyntheticSource":
     return SyntheticSource(
         int(match[1] or 0),
         int(match[2]) if match[2] else None,
-        size_hw=_size(options.get("size", "480x640")),
+        size_hw=size_hw("option size of source synthetic", options.get("size", "480x640")),
         fps=_MEDIA_FPS if fps is None else positive_number("option fps of source synthetic", fps, at_most=1000),
         live=fps is not None,
     )
@@ -62,10 +62,3 @@ class SyntheticSource(Source):
             meta = {"pos_msec": index / self.fps * 1000}
             yield Frame(drawn.image, index, time.monotonic(), self.name, truth, meta)
             index += 1
-
-
-def _size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d+)x(\d+)", text)
-    if match is None or not (16 <= int(match[1]) <= 8192 and 16 <= int(match[2]) <= 8192):
-        raise UsageError(f"option size of source synthetic must be HEIGHTxWIDTH, each 16 to 8192; got '{text}'")
-    return int(match[1]), int(match[2])

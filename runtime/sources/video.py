@@ -1,4 +1,4 @@
-"""A video file, as fast as it decodes."""
+"""A video file, as fast as it decodes, or at a speed as if it were live: `video:clip.mp4?speed=1`."""
 
 import logging
 import os
@@ -12,7 +12,7 @@ import numpy as np
 from edgewright.runtime.errors import SourceError
 from edgewright.runtime.results import Frame
 from edgewright.runtime.sources import Source
-from edgewright.runtime.uri import split_options
+from edgewright.runtime.uri import positive_number, split_options
 
 _log = logging.getLogger(__name__)
 # Boxes at the top level of MP4 and QuickTime files; ISO/IEC 14496-12, section 4.2 and 6.
@@ -21,31 +21,40 @@ _FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 
 def from_uri(text: str) -> "VideoSource":
     """The video file at path `text`; SourceError when it is missing or is no video."""
-    location, _ = split_options("source video", text)
-    return VideoSource(Path(location))
+    location, options = split_options("source video", text, ("speed",))
+    speed = options.get("speed")
+    return VideoSource(
+        Path(location),
+        speed=None if speed is None else positive_number("option speed of source video", speed, at_most=1000),
+    )
 
 
 class VideoSource(Source):
     """Frames of a video file, upright as its rotation metadata says, with their media time as `meta["pos_msec"]`.
 
-    The frame count of a file is a claim of its header: it becomes `length` for progress bars and nothing depends on it.
+    The frame count of a file is a claim of its header: it becomes `length` for progress bars and nothing depends on it. With
+    a `speed`, 1 being that of life, frames come when they are due, as from a camera.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, speed: float | None = None) -> None:
         self.name = str(path)
         self._path = path
         self._capture = _open_capture(path)
         count, fps = self._capture.get(cv2.CAP_PROP_FRAME_COUNT), self._capture.get(cv2.CAP_PROP_FPS)
         self.length = int(count) if 0 < count < 2**31 else None
-        self.fps = float(fps) if 0 < fps < 1000 else None
+        self.fps = float(fps) * (speed or 1) if 0 < fps < 1000 else None
+        self.live = speed is not None
+        self._speed = speed
 
     def __iter__(self) -> Iterator[Frame]:
-        index = 0
+        start, index = time.monotonic(), 0
         while True:
             read, image = self._capture.read()
             if not read:
                 break
             meta = {"pos_msec": self._capture.get(cv2.CAP_PROP_POS_MSEC)}
+            if self._speed is not None:
+                time.sleep(max(0.0, start + meta["pos_msec"] / 1000 / self._speed - time.monotonic()))
             yield Frame(np.asarray(image, np.uint8), index, time.monotonic(), self.name, meta=meta)
             index += 1
         self._check_end(index)

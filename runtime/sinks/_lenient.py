@@ -1,0 +1,35 @@
+"""A sink whose failures do not end the run: what it could not take is counted, and it is tried again with the next output."""
+
+import logging
+
+from edgewright.runtime.errors import SinkError
+from edgewright.runtime.sinks import Output, Sink
+
+_log = logging.getLogger(__name__)
+
+
+class LenientSink(Sink):
+    """`sink`, with `lost` outputs that it refused. The log says when that begins and ends."""
+
+    def __init__(self, sink: Sink, name: str) -> None:
+        self.lost = 0
+        self.wants_picture = sink.wants_picture
+        self._sink = sink
+        self._name = name
+        self._refused = 0
+
+    def write(self, output: Output) -> None:
+        try:
+            self._sink.write(output)
+        except SinkError as err:
+            self.lost += 1
+            self._refused += 1
+            if self._refused == 1:
+                _log.warning("sink %s: %s; outputs are left out until it works again", self._name, err)
+            return
+        if self._refused:
+            _log.warning("sink %s works again; %d outputs are missing", self._name, self._refused)
+            self._refused = 0
+
+    def close(self) -> None:
+        self._sink.close()
