@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from edgewright.pipeline.cold_start import ColdStart, cold_start, has_bytecode
+from edgewright.pipeline.cold_start import ColdStart, Wishes, cold_start, has_bytecode
 from edgewright.pipeline.device import describe_device
 from edgewright.pipeline.frames import Frames, benchmark_frames
 from edgewright.pipeline.interleaved import Effort, Side, identity, measure_interleaved
@@ -16,6 +16,7 @@ from edgewright.pipeline.scenarios import Name, ScenarioRun, run_scenario
 from edgewright.runtime.bundle import Bundle
 from edgewright.runtime.errors import UsageError
 from edgewright.runtime.predictor import Predictor, open_predictor
+from edgewright.runtime.spec import PostprocessSpec
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ def benchmark(
     precision: str = "fp32",
     threads: int | None = None,
     propose: str | None = None,
+    postprocess: PostprocessSpec | None = None,
+    tiles: str | None = None,
     seconds: float = 5.0,
     iterations: int = 50,
     warmup: int | None = None,
@@ -56,6 +59,9 @@ def benchmark(
         raise UsageError("a scenario is run alone; measure it without a baseline to run in turn")
     if against is not None and propose is not None:
         raise UsageError("bundles that run in turn propose regions by their own methods; leave --propose out")
+    if against is not None and (postprocess is not None or tiles is not None):
+        raise UsageError("bundles that run in turn are run as their manifests say; leave --nms and --tiles out")
+    wishes = Wishes(propose, postprocess, tiles)
     if iterations < 1 or seconds < 0 or cold_start_repeats < 0 or (warmup is not None and warmup < 0):
         raise UsageError("a benchmark needs at least one iteration; seconds, warm-up and repeats are not negative")
     pictures = benchmark_frames(bundle, frames)
@@ -67,15 +73,13 @@ def benchmark(
         if against is not None:
             speed = _in_turn(own, against, pictures, effort, tell)
         else:
-            speed = _alone(own, pictures, effort, scenario, tell, propose=propose)
+            speed = _alone(own, pictures, effort, scenario, tell, wishes)
     record = ledger.record()
     starts = []
     for done in range(cold_start_repeats):
         tell("fresh processes", done / cold_start_repeats)
         image = pictures.images[0]
-        starts.append(
-            cold_start(bundle, image, backend=backend, precision=precision, threads=threads, propose=propose)
-        )
+        starts.append(cold_start(bundle, image, backend=backend, precision=precision, threads=threads, wishes=wishes))
     settings: dict[str, Scalar] = {
         "seconds": seconds,
         "iterations": iterations,
@@ -114,12 +118,16 @@ def benchmark(
     )
 
 
-def _alone(
-    side: Side, pictures: Frames, effort: Effort, scenario: Name | None, tell: Tell, *, propose: str | None
-) -> _Speed:
+def _alone(side: Side, pictures: Frames, effort: Effort, scenario: Name | None, tell: Tell, wishes: Wishes) -> _Speed:
     def opened(threads: int | None) -> Predictor:
         return open_predictor(
-            side.bundle, backend=side.backend, precision=side.precision, threads=threads, propose=propose
+            side.bundle,
+            backend=side.backend,
+            precision=side.precision,
+            threads=threads,
+            propose=wishes.propose,
+            postprocess=wishes.postprocess,
+            tiles=wishes.tiles,
         )
 
     images, seconds = pictures.images, effort.seconds

@@ -14,8 +14,18 @@ import numpy as np
 from edgewright.runtime.bundle import Bundle
 from edgewright.runtime.errors import BackendError
 from edgewright.runtime.results import Image
+from edgewright.runtime.spec import PostprocessSpec
 
 _TIMEOUT_S = 600
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a predictor is opened with beside bundle and engine; None means the bundle's own."""
+
+    propose: str | None = None
+    postprocess: PostprocessSpec | None = None
+    tiles: str | None = None
 
 
 @dataclass(frozen=True)
@@ -33,18 +43,25 @@ def cold_start(
     backend: str,
     precision: str,
     threads: int | None,
-    propose: str | None = None,
+    wishes: Wishes | None = None,
 ) -> ColdStart:
     """What a process of its own measures of itself with the bundle and the image; BackendError when it fails."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "image.npy"
         np.save(path, image)
-        return _run([str(bundle.path), str(path), backend, precision, str(threads or 0), propose or ""])
+        return _run([str(bundle.path), str(path), backend, precision, str(threads or 0), _as_text(wishes or Wishes())])
 
 
 def has_bytecode() -> bool:
     """Whether this Python finds its modules compiled, by the example of the largest that every bundle needs."""
     return Path(cache_from_source(np.__file__)).exists()
+
+
+def _as_text(wishes: Wishes) -> str:
+    given = {"propose": wishes.propose, "tiles": wishes.tiles}
+    if wishes.postprocess is not None:
+        return json.dumps({**given, "postprocess": wishes.postprocess.model_dump(mode="json")})
+    return json.dumps(given)
 
 
 def _run(words: list[str]) -> ColdStart:

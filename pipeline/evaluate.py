@@ -45,6 +45,7 @@ def evaluate(
     threads: int | None = None,
     postprocess: PostprocessSpec | None = None,
     propose: str | None = None,
+    tiles: str | None = None,
     prompts: Prompts | None = None,
     slices: Sequence[str] = (),
     detections_path: Path | str | None = None,
@@ -53,9 +54,10 @@ def evaluate(
     """The report of `bundle` on `dataset`: AP and AR of boxes and instance masks, IoU and Dice of class maps, PQ.
 
     Everything that can be checked is checked before the first inference. `postprocess` None means `evaluation_settings` of
-    the bundle, `propose` None its own method of proposals. `detections_path` receives COCO results JSON, `per_image_path`
-    what became of every image, which `gate` resamples. `prompts` is how a promptable network is shown every labelled
-    object, None: by its box. `slices` are those of `read_slices`, which are measured by themselves too.
+    the bundle, `propose` None its own method of proposals, `tiles` None the whole image (`runtime.slicing`).
+    `detections_path` receives COCO results JSON, `per_image_path` what became of every image, which `gate` resamples.
+    `prompts` is how a promptable network is shown every labelled object, None: by its box. `slices` are those of
+    `read_slices`, which are measured by themselves too.
     """
     members = read_slices(slices, dataset)
     settings = postprocess or evaluation_settings(bundle.spec.postprocess, task=bundle.spec.task)
@@ -67,6 +69,7 @@ def evaluate(
         threads=threads,
         postprocess=settings,
         propose=propose,
+        tiles=tiles,
     )
     if bundle.spec.task == "prompted":
         scored, used = _score_prompts(bundle, dataset, opened, detections_path, prompts)

@@ -47,6 +47,13 @@ nms_option = click.option(
     help="How doubles are removed: hard, soft, diou, adaptive, matrix, weighted; with options as in 'soft?method=linear' (see "
     "docs/nms.md).  [default: the bundle's]",
 )
+tiles_option = click.option(
+    "--tiles",
+    metavar="HxW",
+    default=None,
+    help="For small objects in large pictures: run on overlapping tiles of so many pixels, and on the whole; also "
+    "'640x640?overlap=0.2&whole=no'.  [default: the whole alone]",
+)
 json_option = click.option(
     "--json", "json_path", metavar="FILE", default=None, help="Write the machine-readable report."
 )

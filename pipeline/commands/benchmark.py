@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgewright.pipeline.commands._options import engine_options, json_option, propose_option
+from edgewright.pipeline.commands._options import (
+    engine_options,
+    json_option,
+    nms_option,
+    propose_option,
+    suppressing,
+    tiles_option,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,6 +28,8 @@ if TYPE_CHECKING:
 @click.argument("bundle", metavar="BUNDLE")
 @engine_options
 @propose_option
+@nms_option
+@tiles_option
 @click.option(
     "--seconds", type=click.FloatRange(min=0), default=5.0, show_default=True, help="Measure at least so long,"
 )
@@ -67,6 +76,8 @@ def command(
     precision: str,
     threads: int | None,
     propose: str | None,
+    nms: str | None,
+    tiles: str | None,
     seconds: float,
     iterations: int,
     warmup: int | None,
@@ -104,6 +115,8 @@ def command(
             precision=precision,
             threads=threads,
             propose=propose,
+            postprocess=suppressing(loaded.spec, loaded.spec.postprocess, nms) if nms is not None else None,
+            tiles=tiles,
             seconds=seconds,
             iterations=iterations,
             warmup=warmup,

@@ -12,6 +12,7 @@ from edgewright.pipeline.commands._options import (
     refine_option,
     refined,
     suppressing,
+    tiles_option,
 )
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ _LEFT_TO_THE_REPORT = ("accuracy", "VOC-AP")
 @propose_option
 @refine_option
 @nms_option
+@tiles_option
 @click.option(
     "--prompts",
     type=click.Choice(["box", "center"]),
@@ -75,6 +77,7 @@ def command(
     propose: str | None,
     refine: str | None,
     nms: str | None,
+    tiles: str | None,
     prompts: "Prompts | None",
     conf: float | None,
     iou: float | None,
@@ -114,6 +117,7 @@ def command(
             precision=precision,
             threads=threads,
             propose=propose,
+            tiles=tiles,
             prompts=prompts,
             postprocess=suppressing(loaded.spec, refined(settings, refine), nms),
             slices=slices,

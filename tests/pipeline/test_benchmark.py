@@ -287,7 +287,7 @@ def test_peak_memory_is_the_high_water_mark_or_unknown(tmp_path: Path) -> None:
 
 def test_the_fresh_process_imports_nothing_of_the_command_line(bundle: Bundle, tmp_path: Path) -> None:
     np.save(tmp_path / "image.npy", blob_image())
-    words = [str(bundle.path), str(tmp_path / "image.npy"), "ort", "fp32", "1", ""]
+    words = [str(bundle.path), str(tmp_path / "image.npy"), "ort", "fp32", "1", "{}"]
     code = (
         "import sys; from edgewright.pipeline.first_detections import main; main(sys.argv[1:]);"
         "sys.exit(sorted({'click', 'rich', 'yaml', 'jinja2', 'torch', 'onnx', 'psutil'} & set(sys.modules)).__repr__())"
