@@ -14,11 +14,16 @@ from edgewright.runtime.errors import UsageError
 def atomic_file(path: Path | str) -> Iterator[Path]:
     """A temporary path beside `path` to write to; it becomes `path` when the block ends well, else it is removed.
 
-    The temporary name keeps the suffix, since writers choose the format by it.
+    The temporary name keeps the suffix, since writers choose the format by it. A device or pipe, such as /dev/stdout, is
+    written to at the end and stays what it is.
     """
     target = Path(path)
     if target.is_dir():
         raise UsageError(f"cannot write {target}: it is a folder; give a file name")
+    if _is_stream(target):
+        with _copied_to(target) as temporary:
+            yield temporary
+        return
     temporary = _beside(target, make=lambda prefix, folder: _touch(prefix, folder, target.suffix))
     try:
         yield temporary
@@ -46,7 +51,11 @@ def atomic_folder(path: Path | str, *, replace: bool = False, marker: str = "man
 
 
 def check_writable_target(target: Path, *, replace: bool, marker: str = "manifest.json") -> None:
-    """UsageError when `target` exists and may not be replaced; call it before long work."""
+    """UsageError when `target` exists and may not be replaced, or cannot be made; call it before long work."""
+    folder = next(parent for parent in target.absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        what = "may not be written to" if folder.is_dir() else "is no folder"
+        raise UsageError(f"cannot write {target}: {folder} {what}; choose another place, or check its permissions")
     if not target.exists():
         return
     if not replace:
@@ -59,6 +68,26 @@ def check_writable_target(target: Path, *, replace: bool, marker: str = "manifes
         raise UsageError(
             f"{target} is the working directory and cannot be replaced; go elsewhere, or choose another name"
         )
+
+
+def _is_stream(target: Path) -> bool:
+    # Where stdout goes to a file, the name looks like one, and a rename would replace the machine's /dev/stdout.
+    return target.exists() and (not target.is_file() or (target.parts[:2] == ("/", "dev") and target.is_symlink()))
+
+
+@contextmanager
+def _copied_to(stream: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        temporary = Path(folder) / f"content{stream.suffix}"
+        temporary.touch()
+        yield temporary
+        try:
+            with temporary.open("rb") as source, stream.open("wb") as sink:
+                shutil.copyfileobj(source, sink)
+        except BrokenPipeError:
+            raise
+        except OSError as err:
+            raise UsageError(f"cannot write {stream}: {err.strerror or err}; give a file") from err
 
 
 def _beside(target: Path, make: Callable[[str, Path], Path]) -> Path:

@@ -1,10 +1,12 @@
 """Files and folders appear complete or not at all."""
 
+import os
+import threading
 from pathlib import Path
 
 import pytest
 
-from edgewright.runtime.atomic import atomic_file, atomic_folder
+from edgewright.runtime.atomic import atomic_file, atomic_folder, check_writable_target
 from edgewright.runtime.errors import UsageError
 
 
@@ -93,3 +95,37 @@ def test_a_parent_that_is_a_file_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot write"), atomic_file(tmp_path / "file" / "report.json"):
         pass
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_long_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=r"cannot write .*bundle: .*file is no folder; choose another place"):
+        check_writable_target(tmp_path / "file" / "deep" / "bundle", replace=False)
+    check_writable_target(tmp_path / "new" / "deep" / "bundle", replace=False)
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write everywhere
+    with pytest.raises(UsageError, match="may not be written to"):
+        check_writable_target(tmp_path / "bundle", replace=False)
+
+
+def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path: Path) -> None:
+    pipe, got = tmp_path / "pipe.json", list[str]()
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: got.append(pipe.read_text()))
+    reader.start()
+    with atomic_file(pipe) as temporary:
+        temporary.write_text("{}")
+    reader.join(timeout=10)
+    assert got == ["{}"]
+    assert pipe.is_fifo()
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe.json"]
+
+
+def test_a_device_without_room_is_a_clear_error_and_stays_a_device() -> None:
+    full = Path("/dev/full")
+    if not full.is_char_device():
+        pytest.skip("there is no /dev/full")
+    with pytest.raises(UsageError, match="cannot write /dev/full: No space left on device"), atomic_file(full) as path:
+        path.write_text("{}")
+    assert full.is_char_device()
