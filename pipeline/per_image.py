@@ -1,7 +1,6 @@
 """What became of every image, in a file beside the report; the gate resamples it."""
 
 import logging
-import zipfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +25,7 @@ from edgewright.pipeline.statistics import Resampleable
 from edgewright.runtime.atomic import atomic_file
 from edgewright.runtime.bundle import file_sha256
 from edgewright.runtime.errors import DataError
+from edgewright.runtime.npz_file import read_npz
 
 log = logging.getLogger(__name__)
 
@@ -226,9 +226,8 @@ def load_per_image(report: Path | str, reference: PerImageFile) -> PerImage | No
     if file_sha256(path) != reference.sha256:
         raise DataError(f"{path}: these are not the per-image results of {report} (sha256 differs); evaluate again")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return _read({key: file[key] for key in file.files})
-    except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as err:
+        return _read(read_npz(path))
+    except (ValueError, KeyError, TypeError) as err:
         raise DataError(f"{path}: these per-image results cannot be read ({err}); evaluate again") from err
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from edgewright.runtime.backends import Backend, BackendOptions, open_backend
 from edgewright.runtime.bundle import Bundle, Golden
 from edgewright.runtime.errors import BundleError
+from edgewright.runtime.npz_file import read_npz
 from edgewright.runtime.predictor import Predictor, open_image_graph
 from edgewright.runtime.proposals import NONE
 from edgewright.runtime.spec import TensorSpec
@@ -73,8 +74,8 @@ def _stored_tensors(bundle: Bundle, golden: Golden) -> dict[str, npt.NDArray[Any
     names += [f"output:{t.name}" for _, outputs in graphs for t in outputs]
     path = bundle.file(golden.tensors)
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in names}
+        stored = read_npz(path)
+        return {name: stored[name] for name in names}
     except (OSError, ValueError, KeyError) as err:
         raise BundleError(f"{path} does not hold the golden tensors {names} ({err}); export the bundle again") from err
 

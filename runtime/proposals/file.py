@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 
 from edgewright.runtime.backends import Setting
 from edgewright.runtime.errors import DataError, UsageError
+from edgewright.runtime.npz_file import read_npz
 from edgewright.runtime.results import Boxes, Image
 
 
@@ -74,9 +74,8 @@ def _read_json(path: Path, data: bytes) -> dict[str, object]:
 
 def _read_npz(path: Path, data: bytes) -> dict[str, object]:
     try:
-        with np.load(BytesIO(data), allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, BadZipFile, AttributeError) as err:
+        return dict(read_npz(BytesIO(data)))
+    except ValueError as err:
         raise DataError(f"proposals {path} are no npz file of arrays ({err}); write it with numpy.savez") from err
 
 

@@ -204,6 +204,15 @@ def test_a_damaged_or_foreign_file_is_refused(tmp_path: Path) -> None:
         load_per_image(path, reference.model_copy(update={"sha256": digest(path), "file": strange.file}))
 
 
+@pytest.mark.parametrize("content", [b"", b"text", b"PK"])
+def test_a_file_that_is_no_archive_is_one_sentence_even_where_the_digest_fits(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "report.json.npz"
+    reference = save_per_image(path, PerImage({}))
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"it is no \.npz file, or cut short"):
+        load_per_image(tmp_path / "report.json", reference.model_copy(update={"sha256": digest(path)}))
+
+
 def digest(path: Path) -> str:
     import hashlib
 
