@@ -1,7 +1,18 @@
-"""Several paths in one text, parted by ':', which a path may contain itself."""
+"""Several paths in one text, parted by ':', which a path may contain itself, or one a line in a file."""
 
 from collections.abc import Callable, Sequence
 from itertools import combinations
+from pathlib import Path
+
+from edgewright.runtime.errors import DataError
+
+
+def read_list(path: Path) -> list[str]:
+    """The lines of a text file, without the mark that some editors put first; DataError when it is no text."""
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as err:
+        raise DataError(f"{path}: cannot be read as UTF-8 text ({err}); save it as UTF-8") from err
 
 
 def split_paths(text: str, exist: Sequence[Callable[[str], bool]]) -> tuple[str, ...] | None:

@@ -18,6 +18,7 @@ from edgewright.pipeline.datasets._class_mask import read_class_mask
 from edgewright.pipeline.datasets._coco_checks import check_boxes
 from edgewright.pipeline.datasets._digests import image_sha256
 from edgewright.pipeline.datasets._image_size import image_size
+from edgewright.pipeline.datasets._paths import read_list
 from edgewright.pipeline.datasets._safe_xml import line_of, read_xml
 from edgewright.pipeline.datasets.coco import CocoDataset
 from edgewright.runtime.errors import DataError
@@ -115,6 +116,10 @@ def load(arguments: str) -> VocDataset:
     for number, stem in enumerate(stems, start=1):
         path = root / "Annotations" / f"{stem}.xml"
         tree = read_xml(path)
+        if tree.tag != "annotation":
+            raise DataError(
+                f"{path}: the XML is a <{tree.tag}>, wanted an <annotation> of PASCAL VOC; give another file"
+            )
         images.append({"id": number, **_image(root, stem, tree, path)})
         annotations += [{"image_id": number, **found} for found in _objects(tree, path)]
     if not annotations:
@@ -162,7 +167,7 @@ def _stems(root: Path, file: Path) -> list[str]:
     if file.is_dir():
         return sorted(path.stem for path in file.glob("*.xml"))
     # Lists of one class, such as dog_val, say 1, 0 or -1 behind the name.
-    stems = [line.split()[0] for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    stems = [line.split()[0] for line in read_list(file) if line.strip()]
     if not stems:
         raise DataError(f"{file}: the list of images is empty; give another split")
     twice = {stem for stem in stems if stems.count(stem) > 1} if len(set(stems)) < len(stems) else set()

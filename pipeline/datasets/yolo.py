@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from edgewright.pipeline.datasets._image_size import image_size
+from edgewright.pipeline.datasets._paths import read_list
 from edgewright.pipeline.datasets.coco import CocoDataset
 from edgewright.pipeline.yaml_file import load_yaml
 from edgewright.runtime.errors import DataError
@@ -145,8 +146,8 @@ def _images(file: Path, root: Path, place: str) -> Iterator[Path]:
         pictures = (path for path in found.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
         paths = sorted((path for path in pictures if not path.name.startswith(".")), key=natural_key)
     elif found.is_file():
-        lines = found.read_text(encoding="utf-8-sig").splitlines()
-        paths = [_listed(found, number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
+        lines = enumerate(read_list(found), start=1)
+        paths = [_listed(found, number, line.strip()) for number, line in lines if line.strip()]
     else:
         raise DataError(f"{file}: names the images '{place}', and there is nothing at {found}; correct it or `path`")
     if not paths:
@@ -162,11 +163,7 @@ def _listed(file: Path, number: int, line: str) -> Path:
 
 
 def _objects(path: Path, size: tuple[int, int], classes: int) -> Iterator[Record]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as err:
-        raise DataError(f"{path}: the labels cannot be read ({err}); give text files") from err
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_list(path), start=1):
         if line.strip():
             yield _object(f"{path}:{number}", line.split(), size, classes)
 

@@ -145,6 +145,15 @@ def test_a_defect_of_an_annotation_is_named_by_its_line(tmp_path: Path, text: st
         open_dataset(write(tmp_path, {"a": text}))
 
 
+def test_other_xml_and_lists_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    uri = write(tmp_path, {"a": annotation(DOG), "b": "<html/>"})
+    with pytest.raises(DataError, match=r"b\.xml: the XML is a <html>, wanted an <annotation>"):
+        opened(uri)
+    (tmp_path / "ImageSets" / "Main" / "val.txt").write_bytes(b"\xff\xfea")
+    with pytest.raises(DataError, match=r"val\.txt: cannot be read as UTF-8 text"):
+        opened(uri)
+
+
 def test_xml_that_defines_entities_or_is_huge_is_refused(tmp_path: Path) -> None:
     """The billion laughs, CVE-2003-1564, and a file of the system."""
     bomb = '<?xml version="1.0"?>\n<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]>\n<annotation>&b;</annotation>'

@@ -209,3 +209,10 @@ def test_real_labels_in_this_layout_are_those_of_coco(assets: Path, tmp_path: Pa
     got = opened(f"yolo:{tmp_path / 'data.yaml'}").coco_ground_truth()["annotations"]
     assert [a["category_id"] for a in got] == [class_id for class_id, _ in wanted]
     np.testing.assert_allclose([a["bbox"] for a in got], [box for _, box in wanted], atol=1e-9)
+
+
+def test_a_list_of_images_that_is_no_text_is_named(tmp_path: Path) -> None:
+    uri = write(tmp_path, {"1": "0 0.5 0.5 1 1"}, yaml=YAML.replace("images/val", "val.txt"))
+    (tmp_path / "val.txt").write_bytes(b"\xff\xfea")
+    with pytest.raises(DataError, match=r"val\.txt: cannot be read as UTF-8 text"):
+        opened(uri)
