@@ -89,18 +89,18 @@ def _known_keys(model: type[BaseModel], where: Sequence[int | str]) -> list[str]
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
-def _repeated_keys(node: yaml.Node) -> Iterator[yaml.Node]:
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    yield key
-                seen.add(key.value)
-            yield from _repeated_keys(value)
-    elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            yield from _repeated_keys(item)
+def _repeated_keys(root: yaml.Node) -> Iterator[yaml.Node]:
+    # Aliases make a graph of the file, which may hold itself, or be huge when written out.
+    waiting, known = [root], {id(root)}
+    while waiting:
+        node = waiting.pop()
+        keys = [key for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
+        names = [key.value for key in keys if isinstance(key, yaml.ScalarNode)]
+        yield from (key for at, key in enumerate(keys) if key.value in names[:at])
+        parts = [value for _, value in node.value] if keys else node.value
+        fresh = [part for part in parts if isinstance(part, yaml.Node) and id(part) not in known]
+        known |= {id(part) for part in fresh}
+        waiting += fresh
 
 
 def _line(node: yaml.Node) -> int:

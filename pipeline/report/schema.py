@@ -192,11 +192,11 @@ def _conflict(field: str, one: object, other: object) -> DataError:
 
 def _read_json(path: Path) -> JsonValue:
     try:
-        content: JsonValue = json.loads(path.read_text(encoding="utf-8"))
+        content: JsonValue = json.loads(path.read_text(encoding="utf-8-sig"))
         return content
     except FileNotFoundError as err:
         raise DataError(f"{path}: there is no such report; check the path") from err
     except OSError as err:
         raise DataError(f"{path}: cannot be read ({err.strerror}); give a report file") from err
-    except ValueError as err:
+    except (ValueError, RecursionError) as err:
         raise DataError(f"{path}: this is not JSON, or it is cut short ({err}); measure again") from err

@@ -54,6 +54,9 @@ def test_a_policy_is_read_with_its_sections_in_order(tmp_path: Path) -> None:
         ("floors: {AP: 0.1", "this is not valid YAML"),
         ("floors: !!python/object:os.system {}", "line 1: this is not valid YAML: could not determine a constructor"),
         ("[" * 3000, "is not valid YAML (RecursionError)"),
+        ("floors: &a {AP: *a}", "line 1: 'floors.AP' wants a valid number"),
+        # Aliases that double 40 times: 10^12 values where they are written out.
+        ("a: &a0 [1]\n" + "".join(f"a{n}: &a{n + 1} [*a{n}, *a{n}]\n" for n in range(40)), "there is no key 'a'"),
     ],
 )
 def test_a_mistake_in_a_policy_is_one_sentence_with_the_line(tmp_path: Path, text: str, sentence: str) -> None:

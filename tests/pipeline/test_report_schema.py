@@ -75,12 +75,22 @@ def test_a_wrong_report_is_refused(tmp_path: Path, change: dict[str, Any], sente
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
-    [("", "not JSON, or it is cut short"), ('{"format": 1', "cut short"), ("[]", "not an Edgewright report")],
+    [
+        ("", "not JSON, or it is cut short"),
+        ('{"format": 1', "cut short"),
+        ("[]", "not an Edgewright report"),
+        ("[" * 100_000, "not JSON"),
+    ],
 )
 def test_a_file_that_is_no_report_is_refused(tmp_path: Path, text: str, sentence: str) -> None:
     (tmp_path / "report.json").write_text(text)
     with pytest.raises(DataError, match=sentence):
         load_report(tmp_path / "report.json")
+
+
+def test_the_mark_that_editors_put_before_a_text_is_no_matter(tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text(report().model_dump_json(), encoding="utf-8-sig")
+    assert load_report(tmp_path / "report.json") == report()
 
 
 def test_a_missing_report_is_refused(tmp_path: Path) -> None:
