@@ -199,5 +199,8 @@ def _facts(subject: Subject) -> list[tuple[str, str]]:
 
 
 def _text(value: Any) -> str:
-    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, Mapping):
+        text = ", ".join(f"{key} {_text(inner)}" for key, inner in value.items())
+    else:
+        text = (", ".join(map(str, value)) or "none") if isinstance(value, list) else str(value)
     return text if len(text) <= 300 else f"{text[:297]}..."

@@ -18,11 +18,15 @@ WIDTHS = (1280, 400)
 
 @dataclass(frozen=True)
 class Seen:
-    """What a page showed at a width: what the console said, what it asked the network for, and how wide it is."""
+    """What a page showed at a width: what the console said, what it asked the network for, how wide it is.
+
+    `cut` counts the tables of which a part shows only by scrolling them.
+    """
 
     console: list[str]
     requests: list[str]
     scroll_width: int
+    cut: int
     figures: int
     pictures: int
     text: str
@@ -56,6 +60,7 @@ def look(started: Any, path: Path, width: int) -> Seen:
         console,
         [url[:60] for url in requests if not url.startswith(("file:", "data:"))],
         page.evaluate("document.documentElement.scrollWidth"),
+        page.evaluate("[...document.querySelectorAll('.wide')].filter(e => e.scrollWidth > e.clientWidth).length"),
         page.locator("figure svg").count(),
         page.evaluate("[...document.images].filter(image => image.complete && image.naturalWidth > 0).length"),
         page.inner_text("body"),

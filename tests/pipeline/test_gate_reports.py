@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from tests.pipeline.browser import WIDTHS, browser, look
 
 from edgewright.pipeline.gate import gate
 from edgewright.pipeline.policy import Policy
@@ -168,3 +169,17 @@ def test_the_page_is_self_contained_and_escapes_labels() -> None:
     assert "b" not in page.seen
     assert AWKWARD in page.text
     assert any(text.startswith("FAILED: AP 0.259") for text in page.text)
+
+
+def test_a_browser_shows_the_whole_table_on_a_telephone_too(tmp_path: Path) -> None:
+    judged = verdict(ap=0.259)
+    doubt = {"status": "undecided", "interval": (-0.133, 0.012), "metric": "boundary-AP-medium@bright"}
+    findings = (judged.findings[0].model_copy(update=doubt), *judged.findings[1:])
+    (tmp_path / "page.html").write_text(
+        verdict_html(judged.model_copy(update={"findings": findings})), encoding="utf-8"
+    )
+    with browser() as started:
+        for width in WIDTHS:
+            seen = look(started, tmp_path / "page.html", width)
+            assert (seen.console, seen.requests, seen.scroll_width, seen.cut) == ([], [], width, 0)
+            assert "−0.133 to +0.012" in seen.text

@@ -66,7 +66,7 @@ def write_report(path: Path, *, ap: float, missed: set[int], digest: str, p50: f
         data=DataIdentity(uri="coco:a:b", digest="d" * 64, images=IMAGES),
         settings={"evaluate": {"backend": "ort", "conf_threshold": 0.001}},
         device={"cpu_model": "Cortex-A78AE", "isa": ["neon"]},
-        state={"governor": "performance"},
+        state={"governor": "performance", "ledger": {"seconds": 2.5, "gauges": {"watts": 4.0}, "complaints": []}},
         measurements=tuple(numbers),
         per_image=kept,
         notes=(f"a note {EVIL}",),
@@ -114,6 +114,7 @@ def test_a_browser_shows_all_figures_without_complaint_or_scrolling_aside(
     assert len(seen.names) == 7
     assert all(len(name) > 20 for name in seen.names)
     assert f"belt {EVIL}" in seen.text
+    assert "seconds 2.5, gauges watts 4.0, complaints none" in seen.text
 
 
 def test_a_label_is_text_and_never_code(page: Path) -> None:
