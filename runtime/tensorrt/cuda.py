@@ -19,11 +19,9 @@ from edgewright.runtime.tensorrt.driver import OTHERWISE, cuda_version
 
 _LOG = logging.getLogger(__name__)
 _TO_DEVICE, _TO_HOST = 1, 2  # cudaMemcpyKind
-_MAPPED, _NON_BLOCKING, _THREAD_LOCAL = (
-    2,
-    1,
-    1,
-)  # cudaHostAllocMapped, cudaStreamNonBlocking, cudaStreamCaptureModeThreadLocal
+_MAPPED = 2  # cudaHostAllocMapped
+_NON_BLOCKING = 1  # cudaStreamNonBlocking
+_THREAD_LOCAL = 1  # cudaStreamCaptureModeThreadLocal
 _MAPS_HOST_MEMORY, _INTEGRATED = 19, 18  # cudaDeviceAttr
 _POINTER, _SIZE, _INT, _UNSIGNED = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_uint
 _OUT = ctypes.POINTER(ctypes.c_void_p)

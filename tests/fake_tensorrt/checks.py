@@ -28,6 +28,7 @@ def check_numbers(make: Make, version: str, integrated: bool) -> None:
             np.testing.assert_allclose(outputs["sum"], picture(seed).sum(), rtol=1e-5)
         assert runner.settings["cuda_graph"] is True
         assert runner.settings["zero_copy"] is integrated
+        assert (world.c.fake_copies() == 0) is integrated
         del outputs
     world.assert_clean()
 
@@ -155,18 +156,38 @@ def check_every_failure_of_tensorrt(make: Make, version: str, integrated: bool) 
 
 
 def check_failures_that_must_be_told(make: Make, version: str, integrated: bool) -> None:
-    """A failure while opening or in the first run is never swallowed."""
+    """A failure while opening is told then, and one in the first run is not swallowed."""
     world = make(version, integrated)
     with world.open(doubling()):
-        opening = world.c.fake_calls(), world.trt.fake.calls
-    for call in range(opening[0]):
+        opening = world.c.fake_calls()
+    for call in range(opening):
         world = make(version, integrated)
         world.c.fake_fail_at(call, _OUT_OF_MEMORY)
         assert _problem_of(world, doubling(), None, [{"x": picture(0)}]) is not None, f"call {call}"
-    for call in range(opening[1] + 1):
-        world = make(version, integrated)
-        world.trt.fake.fail_at = call
-        assert _problem_of(world, doubling(), None, [{"x": picture(0)}]) is not None, f"answer {call}"
+    world = make(version, integrated)
+    with world.open(doubling()) as runner:
+        world.trt.fake.fail_at = world.trt.fake.calls
+        with pytest.raises(BackendError, match="could not run the engine"):
+            runner.infer({"x": picture(0)})
+    for model, profile, _ in _sessions():
+        answers = range(_answers_while_opening(make(version, integrated), model, profile))
+        for call in answers:
+            world = make(version, integrated)
+            world.trt.fake.fail_at = call
+            assert _problem_of(world, model, profile, []) is not None, f"answer {call}"
+            world.assert_clean()
+
+
+def check_a_failed_capture_is_done_without(make: Make, version: str, integrated: bool) -> None:
+    """What cannot be captured is run as it is, then and later."""
+    world = make(version, integrated)
+    with world.open(doubling()) as runner:
+        runner.infer({"x": picture(0)})
+        world.trt.fake.fail_at = world.trt.fake.calls
+        for seed in (1, 2, 3):
+            np.testing.assert_array_equal(runner.infer({"x": picture(seed)})["twice"], 2 * picture(seed))
+        assert runner.settings["cuda_graph"] is False
+    world.assert_clean()
 
 
 def check_a_failed_run_is_over(make: Make, version: str, integrated: bool) -> None:
@@ -184,7 +205,7 @@ def check_a_failed_run_is_over(make: Make, version: str, integrated: bool) -> No
         world.assert_clean()
 
 
-CHECKS = tuple(function for name, function in sorted(globals().items()) if name.startswith("check_"))
+CHECKS = tuple(function for name, function in list(globals().items()) if name.startswith("check_"))
 
 
 def _sessions() -> Iterator[tuple[Any, Any, list[Any]]]:
@@ -196,6 +217,11 @@ def _sessions() -> Iterator[tuple[Any, Any, list[Any]]]:
 def _calls_of(world: World, model: Any, profile: Any, feeds: list[Any]) -> range:
     assert _problem_of(world, model, profile, feeds) is None
     return range(world.c.fake_calls())
+
+
+def _answers_while_opening(world: World, model: Any, profile: Any) -> int:
+    world.open(model, profile).close()
+    return int(world.trt.fake.calls)
 
 
 def _problem_of(world: World, model: Any, profile: Any, feeds: list[Any]) -> str | None:

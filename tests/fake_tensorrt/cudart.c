@@ -16,7 +16,7 @@ typedef struct { void *address; size_t size; int kind, live, mapped; } Owned;
 typedef struct { Queue queue, captured; int capturing; } Stream;
 
 static Owned owned[65536];
-static int owned_count, breaches, calls, fail_at = -1, fail_code, integrated;
+static int owned_count, breaches, calls, copies, fail_at = -1, fail_code, integrated;
 static char last_breach[256];
 
 static int breach(int code, const char *format, ...) {
@@ -108,6 +108,7 @@ int cudaHostGetDevicePointer(void **out, void *host, unsigned flags) {
 }
 int cudaMemcpyAsync(void *to, const void *from, size_t size, int kind, void *stream) {
     int code = injected();
+    copies++;
     if (code) return code;
     if (kind != 1 && kind != 2) return breach(INVALID_VALUE, "a copy of kind %d", kind);
     if ((code = check(to, size, kind == 1 ? DEVICE : PINNED, "the target of a copy"))) return code;
@@ -182,6 +183,7 @@ int fake_breach(const char *what) { return breach(INVALID_VALUE, "%s", what); }
 int fake_breaches(void) { return breaches; }
 const char *fake_last_breach(void) { return last_breach; }
 int fake_calls(void) { return calls; }
+int fake_copies(void) { return copies; }
 int fake_live(void) {
     int live = 0;
     for (int i = 0; i < owned_count; i++) live += owned[i].live;

@@ -69,12 +69,12 @@ def write_plan(version: str, model: bytes, profile: dict[str, Any] | None = None
     return struct.pack("<4sI16x4B", b"ftrt", 0, *numbers) + hashlib.sha256(content).digest() + content
 
 
-def imitation(version: str, library: Any = None, **faults: Any) -> Any:
+def imitation(version: str, library: Any = None) -> Any:
     """The module `tensorrt` of `version` on `library` (a loaded cudart.c; None: it builds, and runs nothing).
 
-    `faults` are kept in its `fake`: `fail_at` N lets the N-th call that can fail answer None or False.
+    With `fake.fail_at` N the N-th call that can fail answers None or False; `fake.flags` are the flags of its builds.
     """
-    state = SimpleNamespace(fail_at=-1, calls=0, library=library, works={}, live=0, **faults)
+    state = SimpleNamespace(fail_at=-1, calls=0, library=library, works={}, flags=[], builds_nothing=False)
     trt = SimpleNamespace(__name__="tensorrt", __version__=_full(version), fake=state)
     for part in (_enums, _running, _building):
         for name, value in part(trt, state, version).items():
@@ -342,7 +342,7 @@ def _building(trt: Any, state: Any, version: str) -> dict[str, Any]:
                     for step in range(steps):
                         config.progress_monitor.step_complete(phase, step)
                     config.progress_monitor.phase_finish(phase)
-            if os.environ.get("FAKE_TENSORRT_BUILD") == "none" or not config._workspace:
+            if "none" == os.environ.get("FAKE_TENSORRT_BUILD") or not config._workspace or state.builds_nothing:
                 self._logger.log(trt.ILogger.ERROR, "Error Code 10: could not find any implementation for node conv")
                 return None
             profile = config._profiles[0]._shapes if config._profiles else {}
@@ -427,6 +427,7 @@ def _building(trt: Any, state: Any, version: str) -> dict[str, Any]:
         def set_flag(self, flag: Any) -> None:
             if flag not in trt.BuilderFlag:
                 raise TypeError(f"{flag} is no flag")
+            state.flags.append(flag.name)
 
         def add_optimization_profile(self, profile: Any) -> int:
             self._profiles.append(profile)

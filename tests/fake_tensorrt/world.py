@@ -4,7 +4,6 @@ import ctypes
 import gc
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -76,22 +75,6 @@ class World:
         assert self.c.fake_live() == 0, f"{self.c.fake_live()} pieces of memory, streams or graphs are left"
 
 
-def changed(name: str, *edits: tuple[str, str]) -> ModuleType:
-    """The module of that name in runtime/tensorrt with pieces of its text replaced, each of which must occur once."""
-    original: Any = {"runner": runner_module, "cuda": cuda_module}.get(name)
-    path = Path(original.__file__)
-    text = path.read_text(encoding="utf-8")
-    for old, new in edits:
-        if text.count(old) != 1:
-            raise ValueError(f"{path.name} holds {old!r} {text.count(old)} times")
-        text = text.replace(old, new)
-    module = ModuleType(f"changed_{name}")
-    module.__dict__["__file__"] = str(path)
-    sys.modules[module.__name__] = module
-    exec(compile(text, f"changed {path.name}", "exec"), module.__dict__)  # noqa: S102
-    return module
-
-
 def network(
     nodes: list[onnx.NodeProto], inputs: Any, outputs: Any, constants: dict[str, Array] | None = None
 ) -> onnx.ModelProto:
@@ -106,15 +89,15 @@ def network(
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-F, I, U, H = TensorProto.FLOAT, TensorProto.INT64, TensorProto.UINT8, TensorProto.FLOAT16
+FLOAT, INT64, UINT8, HALF = TensorProto.FLOAT, TensorProto.INT64, TensorProto.UINT8, TensorProto.FLOAT16
 
 
 def doubling() -> onnx.ModelProto:
     """Static: `twice` = 2x of (1, 3, 4, 4), and `sum` of all of it."""
     return network(
         [helper.make_node("Add", ["x", "x"], ["twice"]), helper.make_node("ReduceSum", ["x"], ["sum"], keepdims=0)],
-        [("x", F, [1, 3, 4, 4])],
-        [("twice", F, [1, 3, 4, 4]), ("sum", F, [])],
+        [("x", FLOAT, [1, 3, 4, 4])],
+        [("twice", FLOAT, [1, 3, 4, 4]), ("sum", FLOAT, [])],
     )
 
 
@@ -123,10 +106,10 @@ def batched() -> onnx.ModelProto:
     return network(
         [
             helper.make_node("ArgMax", ["x"], ["best"], axis=1, keepdims=0),
-            helper.make_node("Cast", ["x"], ["half"], to=H),
+            helper.make_node("Cast", ["x"], ["half"], to=HALF),
         ],
-        [("x", F, ["N", 6])],
-        [("best", I, ["N"]), ("half", H, ["N", 6])],
+        [("x", FLOAT, ["N", 6])],
+        [("best", INT64, ["N"]), ("half", HALF, ["N", 6])],
     )
 
 
@@ -142,8 +125,8 @@ def positives() -> onnx.ModelProto:
             helper.make_node("Transpose", ["columns"], ["where"], perm=[1, 0]),
             helper.make_node("Neg", ["x"], ["negated"]),
         ],
-        [("x", F, [8])],
-        [("where", I, ["found", 1]), ("negated", F, [8])],
+        [("x", FLOAT, [8])],
+        [("where", INT64, ["found", 1]), ("negated", FLOAT, [8])],
         {"zero": np.float32(0) * np.ones((), np.float32)},
     )
 
@@ -152,12 +135,12 @@ def bytes_in() -> onnx.ModelProto:
     """uint8 in, int64 beside it, float out."""
     return network(
         [
-            helper.make_node("Cast", ["image"], ["image_float"], to=F),
-            helper.make_node("Cast", ["label"], ["label_float"], to=F),
+            helper.make_node("Cast", ["image"], ["image_float"], to=FLOAT),
+            helper.make_node("Cast", ["label"], ["label_float"], to=FLOAT),
             helper.make_node("Add", ["image_float", "label_float"], ["y"]),
         ],
-        [("image", U, [2, 2, 3]), ("label", I, [1])],
-        [("y", F, [2, 2, 3])],
+        [("image", UINT8, [2, 2, 3]), ("label", INT64, [1])],
+        [("y", FLOAT, [2, 2, 3])],
     )
 
 
