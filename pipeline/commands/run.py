@@ -131,6 +131,7 @@ def command(
         threads=threads,
         postprocess=chosen,
         propose=propose,
+        tiles=tiles,
         prompts=prompts if prompts or loaded.spec.task == "prompted" else None,
     )
     with (
