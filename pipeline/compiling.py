@@ -92,7 +92,8 @@ def describe(spec: BuildSpec, target: Target) -> list[str]:
         f"workspace  {spec.workspace_bytes >> 20} MiB",
     ]
     if spec.batch is not None:
-        lines.append("batch      {} to {}, best at {}".format(spec.batch[0], spec.batch[2], spec.batch[1]))
+        least, usual, most = spec.batch
+        lines.append(f"batch      {least} to {most}, best at {usual}")
     return lines
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -51,6 +52,9 @@ class EngineRunner:
     `said` gives TensorRT's last words, which it writes to its log alone. With `graphs` an engine of static shapes is captured as
     a CUDA graph in its second run (not on a DLA, which cannot be captured).
     """
+
+    # The file that the engine was read from, for trtexec to time it alone.
+    engine_path: Path | None = None
 
     def __init__(
         self,

@@ -40,6 +40,13 @@ def trtexec_command(
     return [*words, *_timing(version, transfers=transfers, seconds=seconds), f"--exportLayerInfo={layers}"]
 
 
+def timing_command(
+    engine: Path, version: Version, *, transfers: bool = False, seconds: int = 3, program: str = ON_JETSON
+) -> list[str]:
+    """The arguments that time an engine that is built, with the same settings."""
+    return [program, f"--loadEngine={engine}", *_timing(version, transfers=transfers, seconds=seconds)]
+
+
 def _memory(spec: BuildSpec, version: Version) -> list[str]:
     mib = spec.workspace_bytes // _MIB
     # Pools came with 8.4; before, the workspace had a flag of its own.

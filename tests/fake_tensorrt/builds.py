@@ -61,12 +61,12 @@ def build_what_cannot_be(build: ModuleType) -> None:
         trt = imitation(version)
         model = doubling()
         model.graph.node[0].op_type = "Unique"
-        with pytest.raises(BackendError, match="cannot read model.onnx: .*Unsupported operator Unique"):
+        with pytest.raises(BackendError, match=r"cannot read model\.onnx: .*Unsupported operator Unique"):
             build.build_engine(trt, trt.Logger(), model.SerializeToString(), spec(version))
-        with pytest.raises(BackendError, match=f"the build is planned for 7.1|types weakly|this is TensorRT {version}"):
+        with pytest.raises(BackendError, match=r"planned for 7\.1|types weakly"):
             build.build_engine(trt, trt.Logger(), doubling().SerializeToString(), spec(version, tensorrt="7.1"))
         trt.fake.builds_nothing = True
-        with pytest.raises(BackendError, match="built no engine of model.onnx"):
+        with pytest.raises(BackendError, match=r"built no engine of model\.onnx"):
             build.build_engine(trt, trt.Logger(), doubling().SerializeToString(), spec(version))
 
 

@@ -214,7 +214,7 @@ def _running(trt: Any, state: Any, version: str) -> dict[str, Any]:
     class IExecutionContext(_Strict):
         def __init__(self, engine: Any) -> None:
             self._engine, self._addresses, self._allocators = engine, {}, {}
-            self._shapes = {name: None for name in engine._inputs}
+            self._shapes: dict[str, Any] = {}
             for name in engine._inputs:
                 shape = tuple(engine.get_tensor_shape(name))
                 self._shapes[name] = shape if -1 not in shape else None
@@ -295,7 +295,7 @@ def _running(trt: Any, state: Any, version: str) -> dict[str, Any]:
                     self._write(name, addresses[name], value)
                     if name in self._allocators:
                         self._allocators[name].notify_shape(name, Dims(value.shape))
-            except Exception as err:
+            except Exception as err:  # noqa: BLE001
                 return int(state.library.fake_breach(str(err).encode()[:200]))
             return 0
 
@@ -374,7 +374,7 @@ def _building(trt: Any, state: Any, version: str) -> dict[str, Any]:
         def parse(self, content: bytes, path: str | None = None) -> bool:
             try:
                 model = onnx.load_model_from_string(content)
-            except Exception:
+            except Exception:  # noqa: BLE001  (protobuf's errors have no common base)
                 self._errors = [ParserError("Failed to parse ONNX model from bytes", "", "")]
                 return False
             self._errors = [

@@ -63,14 +63,16 @@ def _judge(mutant: Mutant, library: Path, sender: Any) -> None:
     os.dup2(silence, 1)
     os.dup2(silence, 2)
     modules = mutated(mutant)
-    for name, check in _checks(mutant, modules, library):
-        try:
-            check()
-        # pytest's own failures are no Exception.
-        except BaseException:
-            sender.send(name)
-            return
-    sender.send(None)
+    sender.send(next((name for name, check in _checks(mutant, modules, library) if _fails(check)), None))
+
+
+def _fails(check: Callable[[], None]) -> bool:
+    try:
+        check()
+    # pytest's own failures are no Exception.
+    except BaseException:  # noqa: BLE001
+        return True
+    return False
 
 
 def _checks(mutant: Mutant, modules: dict[str, ModuleType], library: Path) -> Iterator[tuple[str, Callable[[], None]]]:

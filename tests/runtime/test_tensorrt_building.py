@@ -34,9 +34,7 @@ def build(tmp_path: Path, model: Path, checkout: Path, monkeypatch: pytest.Monke
     def ensure(misfortune: str = "", said: list[str] | None = None, **options: Any) -> Any:
         monkeypatch.setenv("FAKE_TENSORRT_BUILD", misfortune)
         tell = (said if said is not None else []).append
-        return ensure_engine(
-            tmp_path / "cache", "main", model, spec(), DEVICE, tell=tell, module=IMITATION, **options
-        )
+        return ensure_engine(tmp_path / "cache", "main", model, spec(), DEVICE, tell=tell, module=IMITATION, **options)
 
     return ensure
 
@@ -90,9 +88,7 @@ def test_an_engine_is_built_once_and_the_timings_are_kept(build: Any, tmp_path: 
         ("memory", "memory ran out while model.onnx was built"),
     ],
 )
-def test_a_build_that_fails_says_how_and_leaves_nothing(
-    build: Any, tmp_path: Path, misfortune: str, said: str
-) -> None:
+def test_a_build_that_fails_says_how_and_leaves_nothing(build: Any, tmp_path: Path, misfortune: str, said: str) -> None:
     with pytest.raises(BackendError, match=said) as caught:
         build(misfortune)
     assert "\n" not in str(caught.value)
