@@ -4,6 +4,7 @@ import statistics
 from dataclasses import asdict
 from typing import Any
 
+from edgewright.pipeline.engine_time import engine_times
 from edgewright.pipeline.frames import benchmark_frames
 from edgewright.pipeline.latency import measure_runs, warm_up
 from edgewright.pipeline.verify import verify
@@ -28,6 +29,7 @@ def try_out(path: str, *, backend: str, precision: str) -> dict[str, Any]:
         warm_up(predictor, images, None, most_s=_SECONDS, tell=_silent)
         runs = measure_runs(predictor, images, seconds=_SECONDS, iterations=_RUNS, tell=_silent)
         layers = layer_precisions(predictor.backend)
+        alone = engine_times(predictor.backend)
         settings = dict(predictor.settings)
     times_ms = sorted(run.total / 1e6 for run in runs)
     return {
@@ -39,6 +41,8 @@ def try_out(path: str, *, backend: str, precision: str) -> dict[str, Any]:
             "least": round(times_ms[0], 3),
             "most": round(times_ms[-1], 3),
         },
+        # Of TensorRT: the engine without host and transfers, by trtexec.
+        "engine_ms": None if alone is None else dict(alone.ms.get("compute", {})),
         "settings": settings,
     }
 

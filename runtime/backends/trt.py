@@ -5,13 +5,13 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from edgewright.runtime.backends import BackendOptions
+from edgewright.runtime.backends import BackendOptions, Setting
 from edgewright.runtime.errors import BackendError, EdgeError
 from edgewright.runtime.jetson import jetson_linux
 from edgewright.runtime.tensorrt.cuda import Cuda
 from edgewright.runtime.tensorrt.driver import LIBRARY, OTHERWISE, Driver, preflight
 from edgewright.runtime.tensorrt.on_device import Device, bundle_of, engine_here, plan_here, this_device
-from edgewright.runtime.tensorrt.plan import Precision
+from edgewright.runtime.tensorrt.plan import BuildSpec, Precision
 from edgewright.runtime.tensorrt.runner import EngineRunner
 
 _LOG = logging.getLogger(__name__)
@@ -37,7 +37,8 @@ def open_engine(path: Path, options: BackendOptions, driver: Driver, trt: Any, c
     # A DLA's work cannot be captured.
     graphs = spec.dla_core is None
     runner = EngineRunner(trt, cuda, log, engine.path.read_bytes(), said=log.last_word, graphs=graphs)
-    runner.settings.update(_settings(device, spec.precision, spec.dialect))
+    runner.engine_path = engine.path
+    runner.settings.update(_settings(device, spec, runner))
     return runner
 
 
@@ -104,15 +105,19 @@ def _log_type(trt: Any) -> Any:
     return TensorRtLog
 
 
-def _settings(device: Device, precision: str, dialect: str) -> dict[str, str | int | None]:
-    key = device.key
+def _settings(device: Device, spec: BuildSpec, runner: EngineRunner) -> dict[str, Setting]:
+    """What a timing holds for: on what, how many pictures at once, and whether they are copied to the GPU and back."""
+    key, batch = device.key, spec.batch[1] if spec.batch is not None else runner.inputs[0].shape[0]
     return {
         "device": key.gpu,
+        "processor": "GPU" if spec.dla_core is None else f"DLA {spec.dla_core}",
         "sm": key.sm,
         "driver": key.driver,
         "power_mode": key.power_mode,
-        "dialect": dialect,
-        "executed_precision": precision,
+        "dialect": spec.dialect,
+        "batch": batch,
+        "transfers": "none, memory is shared" if runner.settings["zero_copy"] else "included",
+        "executed_precision": spec.precision,
     }
 
 

@@ -1,0 +1,38 @@
+"""What an engine takes on its own, without host and transfers: timed by NVIDIA's trtexec, where the device has it."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+from edgewright.pipeline.report.schema import Measurement
+from edgewright.runtime.tensorrt.trtexec import ON_JETSON, timing_command
+from edgewright.runtime.tensorrt.trtexec_output import TrtexecTimes, parse_trtexec
+
+_TIMEOUT_S = 120
+# Of a report -> of trtexec.
+_STATISTICS = {"p50": "median", "p95": "p95", "p99": "p99", "mean": "mean"}
+
+
+def engine_times(backend: Any, *, program: str = ON_JETSON) -> TrtexecTimes | None:
+    """The times of a TensorRT backend's engine without transfers; None for another backend, and without trtexec."""
+    path, found = getattr(backend, "engine_path", None), shutil.which(program)
+    if path is None or found is None:
+        return None
+    version = tuple(int(part) for part in str(backend.settings["engine_version"]).split(".") if part.isdigit())
+    command = timing_command(path, version, program=found)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return parse_trtexec(done.stdout)
+
+
+def engine_measurements(times: TrtexecTimes | None) -> Iterator[Measurement]:
+    """`latency.engine.p50` and so on, in ms; none without times."""
+    compute = {} if times is None else times.ms.get("compute", {})
+    for name, statistic in _STATISTICS.items():
+        if statistic in compute:
+            yield Measurement(
+                name=f"latency.engine.{name}", value=compute[statistic], unit="ms", higher_is_better=False
+            )
