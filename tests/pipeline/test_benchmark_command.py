@@ -36,6 +36,16 @@ def test_the_result_is_a_table_by_stage_and_a_report(tmp_path: Path, capsys: pyt
     assert any(line.startswith("cold_start: ") and line.endswith(" s") for line in lines)
 
 
+def test_suppression_and_tiles_are_measured_as_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = tiny_bundle(tmp_path)
+    quick = ["--seconds", "0", "--iterations", "2", "--warmup", "0", "--threads", "1", "--frames", "synthetic:1:1"]
+    asked = ["--nms", "soft?method=linear", "--tiles", "240x320?overlap=0"]
+    status, _, err = run(capsys, str(bundle.path), *quick, *asked, "--json", str(tmp_path / "report.json"))
+    assert (status, err) == (0, "")
+    used = load_report(tmp_path / "report.json").settings["benchmark"]
+    assert (used["nms"], used["tiles"], used["tiles.whole"]) == ("soft?method=linear", "240x320", True)
+
+
 def test_a_scenario_and_an_accuracy_are_further_numbers_of_the_report(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -82,6 +92,8 @@ def test_a_baseline_measured_in_turn_is_a_table_of_ratios(
         (["--backend", "orth"], "there is no backend 'orth'"),
         (["--precision", "int8"], "holds no int8 model"),
         (["--iterations", "0"], "--iterations"),
+        (["--nms", "soft?sigma=-1"], "sigma is -1"),
+        (["--tiles", "64"], "--tiles wants height x width"),
         (["--frames", "nowhere"], "nowhere"),
         (["--json", "/proc/none/report.json"], "cannot write /proc/none/report.json"),
     ],

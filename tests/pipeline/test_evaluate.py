@@ -198,6 +198,8 @@ def test_the_verb_takes_only_the_first_images(bundle: Bundle, data: str, tmp_pat
         (["--data", "cooco:a:b"], "did you mean 'coco'?"),
         (["--backend", "orrt"], "did you mean 'ort'?"),
         (["--precision", "int8"], "holds no int8 model"),
+        (["--nms", "sofd"], "no NMS variant 'sofd' (did you mean 'soft'?)"),
+        (["--tiles", "64,64"], "--tiles wants height x width"),
         (["--data", "coco:a:b"], "there is no such image folder"),
     ],
 )

@@ -46,6 +46,17 @@ def run_fixture(folder: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeyp
     return call
 
 
+def test_tiles_and_suppression_are_recorded_and_every_stage_is_timed(run: Run, tmp_path: Path) -> None:
+    words = ("--source", "pictures", "--tiles", "64x64", "--nms", "soft", "--json", str(tmp_path / "run.json"))
+    status, _, _ = run(*words, "--sink", f"jsonl:{tmp_path}/run.jsonl")
+    assert status == 0
+    settings = json.loads((tmp_path / "run.json").read_text())["settings"]
+    assert (settings["tiles"], settings["tiles.overlap"], settings["nms"]) == ("64x64", 0.2, "soft")
+    for line in (tmp_path / "run.jsonl").read_text().splitlines():
+        assert {"prepare", "infer", "finish"} <= set(json.loads(line)["latency_ms"])
+        assert json.loads(line)["detections"]
+
+
 def test_a_folder_is_run_into_all_sinks(run: Run, tmp_path: Path) -> None:
     sinks = (f"jsonl:{tmp_path}/run.jsonl", f"images:{tmp_path}/out?format=png", f"video:{tmp_path}/out.avi")
     status, out, _ = run("--source", "pictures", *(word for uri in sinks for word in ("--sink", uri)))
@@ -126,6 +137,8 @@ def test_what_was_done_before_an_error_is_told_and_kept(run: Run, tmp_path: Path
         (("--source", "pictures", "--backend", "orrt"), "did you mean 'ort'"),
         (("--source", "pictures", "--precision", "int8"), "no int8 model"),
         (("--source", "pictures", "--conf", "2"), "--conf"),
+        (("--source", "pictures", "--nms", "soft?sigm=1"), "did you mean 'sigma'"),
+        (("--source", "pictures", "--tiles", "640"), "--tiles wants height x width"),
         (("--source", "pictures", "--max-frames", "0"), "--max-frames"),
         (("--source", "pictures", "--json", "/proc/none/x.json"), "/proc/none/x.json"),
         ((), "--source"),
