@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from edgewright.runtime.draw import annotate
+from edgewright.runtime.errors import BackendError
 from edgewright.runtime.results import Detections, Frame, Image, Result
 from edgewright.runtime.sinks import Output, Sink
 from edgewright.runtime.sources import Source
@@ -88,7 +89,12 @@ def run_loop(
         if frame is None:
             break
         laps.mark("capture")
-        result = _found(frame, network, laps)
+        try:
+            result = _found(frame, network, laps)
+        except BackendError:
+            # The caller may go on with another engine, and this frame does not come again.
+            statistics.events["frames_lost"] += 1
+            raise
         deliver(frame, result, sinks, labels, laps, statistics=statistics, start_s=start, on_output=on_output)
 
 

@@ -71,6 +71,7 @@ def run_overlapped(
                 on_output=on_output,
             )
     except BackendError:
+        line.leave()
         # The caller may go on with another engine, and these frames do not come again.
         statistics.events["frames_lost"] += line.captured - line.dropped - delivered
         raise

@@ -9,8 +9,8 @@ _WORD = re.compile(r"([a-z][a-z0-9_]+):(.*)", re.DOTALL)
 _OPTIONS = re.compile(r"(.*?)\?([a-z_]+=[^&?]*(?:&[a-z_]+=[^&?]*)*)", re.DOTALL)
 
 _PAIR = re.compile(r"[a-z_]+=[^\s&?]*")
-# Up to the last '@' before the path: a password may hold another one.
-_USER = re.compile(r"//[^/?#\s]*@")
+# Up to the last '@': a password may hold another one, and a slash by mistake.
+_USER = re.compile(r"//\S*@")
 # Cameras also take them within the path: `/user=admin_password=secret_channel=1.sdp`.
 _SECRET = re.compile(r"((?:user|username|login|pass|passwd|password|pwd|token|key)=)[^&_/\s?#]*", re.IGNORECASE)
 _QUERY = re.compile(r"(\w+://[^\s?]*)\?\S+")
