@@ -175,7 +175,7 @@ def _running(trt: Any, state: Any, version: str) -> dict[str, Any]:
             return len(self._tensors)
 
         def get_tensor_name(self, index: int) -> str:
-            return list(self._tensors)[index]
+            return str(list(self._tensors)[index])
 
         def get_tensor_mode(self, name: str) -> Any:
             return trt.TensorIOMode.INPUT if name in self._inputs else trt.TensorIOMode.OUTPUT
@@ -213,7 +213,9 @@ def _running(trt: Any, state: Any, version: str) -> dict[str, Any]:
 
     class IExecutionContext(_Strict):
         def __init__(self, engine: Any) -> None:
-            self._engine, self._addresses, self._allocators = engine, {}, {}
+            self._engine = engine
+            self._addresses: dict[str, int] = {}
+            self._allocators: dict[str, Any] = {}
             self._shapes: dict[str, Any] = {}
             for name in engine._inputs:
                 shape = tuple(engine.get_tensor_shape(name))
@@ -232,7 +234,7 @@ def _running(trt: Any, state: Any, version: str) -> dict[str, Any]:
         def get_tensor_shape(self, name: str) -> Dims:
             if name in self._shapes:
                 return Dims(self._shapes[name] or self._engine.get_tensor_shape(name))
-            bound = {}
+            bound: dict[str, int] = {}
             for own, tensor in self._engine._inputs.items():
                 known = self._shapes[own] or ()
                 bound |= {dim: size for dim, size in zip(tensor.shape, known, strict=False) if isinstance(dim, str)}
@@ -365,7 +367,8 @@ def _building(trt: Any, state: Any, version: str) -> dict[str, Any]:
 
     class OnnxParser(_Strict):
         def __init__(self, network: Any, logger: Any) -> None:
-            self._network, self._errors = network, []
+            self._network = network
+            self._errors: list[Any] = []
 
         @property
         def num_errors(self) -> int:

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -77,8 +78,8 @@ def _fails(check: Callable[[], None]) -> bool:
 
 def _checks(mutant: Mutant, modules: dict[str, ModuleType], library: Path) -> Iterator[tuple[str, Callable[[], None]]]:
     if mutant.file == "build":
-        for check in BUILD_CHECKS:
-            yield check.__name__, lambda check=check: check(modules["build"])
+        for build_check in BUILD_CHECKS:
+            yield build_check.__name__, partial(build_check, modules["build"])
         return
 
     def make(version: str, integrated: bool) -> World:
@@ -86,7 +87,7 @@ def _checks(mutant: Mutant, modules: dict[str, ModuleType], library: Path) -> It
 
     for check in CHECKS:
         for version, integrated in _PLACES:
-            yield check.__name__, lambda check=check, v=version, i=integrated: check(make, v, i)
+            yield check.__name__, partial(check, make, version, integrated)
 
 
 def mutated(mutant: Mutant) -> dict[str, ModuleType]:

@@ -2,17 +2,20 @@
 
 import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import onnx
 import pytest
-from tests.fake_tensorrt.imitation import imitation
+from tests.fake_tensorrt.builds import BUILD_CHECKS
 from tests.fake_tensorrt.world import doubling
 from tests.runtime.test_tensorrt_build import DEVICE, small_network, spec, strong
 
 from edgewright.runtime.errors import BackendError, UsageError
-from edgewright.runtime.tensorrt.building import ensure_engine
+from edgewright.runtime.tensorrt import build as build_module
+from edgewright.runtime.tensorrt.building import _parsed, ensure_engine
 from edgewright.runtime.tensorrt.engine_file import plan_version, read_record
 
 IMITATION = "tests.fake_tensorrt.tensorrt"
@@ -143,22 +146,9 @@ def test_a_second_process_waits_and_takes_what_the_first_built(build: Any, tmp_p
     assert sum(text.startswith("building") for text in said) == 1
 
 
-@pytest.mark.parametrize("version", ["8.6.1", "10.3.0", "11.4.0"])
-def test_the_builder_keeps_to_the_names_of_each_version(version: str) -> None:
-    """The imitation has no name that its version lacks, so that one of a newer or older version is an error."""
-    from edgewright.runtime.tensorrt.build import build_engine
-
-    trt = imitation(version)
-    changes: dict[str, Any] = {
-        "8.6.1": {"network_flags": ("EXPLICIT_BATCH",)}, "10.3.0": {}, "11.4.0": {"dialect": "strong", "flags": ()},
-    }[version]  # fmt: skip
-    told: list[tuple[str, int, int]] = []
-    build = spec(tensorrt=version, **changes)
-    plan = build_engine(
-        trt, trt.Logger(), doubling().SerializeToString(), build, tell=lambda *step: told.append(step)
-    ).engine
-    assert ".".join(map(str, plan_version(plan)[:3])) == version
-    assert (("Building engine", 4, 4) in told) == (version != "8.6.1")
+@pytest.mark.parametrize("check", BUILD_CHECKS, ids=[check.__name__ for check in BUILD_CHECKS])
+def test_the_builder_keeps_to_what_each_version_has(check: Callable[[ModuleType], None]) -> None:
+    check(build_module)
 
 
 def test_progress_tells_what_is_left(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +159,5 @@ def test_progress_tells_what_is_left(build: Any, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_line_that_a_plugin_prints_is_no_message() -> None:
-    from edgewright.runtime.tensorrt.building import _parsed
-
     assert _parsed("[I] a plugin speaks") == {}
     assert _parsed(json.dumps(["no", "object"])) == {}
