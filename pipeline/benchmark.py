@@ -3,9 +3,11 @@
 import statistics
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from edgewright.pipeline.cold_start import ColdStart, Wishes, cold_start, has_bytecode
 from edgewright.pipeline.device import describe_device
+from edgewright.pipeline.engine_time import engine_measurements, engine_path, engine_times
 from edgewright.pipeline.frames import Frames, benchmark_frames
 from edgewright.pipeline.interleaved import Effort, Side, identity, measure_interleaved
 from edgewright.pipeline.latency import Run, Tell, latency_measurements, measure_runs, warm_up
@@ -21,7 +23,10 @@ from edgewright.runtime.spec import PostprocessSpec
 
 @dataclass(frozen=True)
 class _Speed:
-    """What was run, with what the engine used; `stable`: whether the time of a run had come to rest, None: not watched."""
+    """What was run, with what the engine used; `stable`: whether the time of a run had come to rest, None: not watched.
+
+    `engine` is the file of a TensorRT engine.
+    """
 
     runs: list[Run]
     settings: Mapping[str, Scalar]
@@ -29,6 +34,7 @@ class _Speed:
     stable: bool | None
     against: Against | None = None
     scenario: ScenarioRun | None = None
+    engine: Path | None = None
 
 
 def benchmark(
@@ -75,6 +81,8 @@ def benchmark(
         else:
             speed = _alone(own, pictures, effort, scenario, tell, wishes)
     record = ledger.record()
+    # After the ledger is closed: the power was that of frames, and this is the GPU alone.
+    alone = engine_times(speed.engine, str(speed.settings.get("engine_version")))
     starts = []
     for done in range(cold_start_repeats):
         tell("fresh processes", done / cold_start_repeats)
@@ -107,6 +115,7 @@ def benchmark(
         },
         measurements=(
             *latency_measurements(speed.runs),
+            *engine_measurements(alone),
             *([speed.scenario.measurement] if speed.scenario else []),
             *_power_measurements(record, speed),
             *_cold_start_measurements(starts),
@@ -135,10 +144,11 @@ def _alone(side: Side, pictures: Frames, effort: Effort, scenario: Name | None, 
         warm = warm_up(predictor, images, effort.warmup, most_s=max(seconds, 1.0), tell=tell)
         runs = measure_runs(predictor, images, seconds=seconds, iterations=effort.iterations, tell=tell)
         settings = dict(predictor.settings)
+        engine = engine_path(predictor.backend)
     played = None
     if scenario is not None:
         played = run_scenario(scenario, opened, images, threads=effort.threads, seconds=seconds, tell=tell)
-    return _Speed(runs, settings, warm.runs, warm.stable, scenario=played)
+    return _Speed(runs, settings, warm.runs, warm.stable, scenario=played, engine=engine)
 
 
 def _in_turn(own: Side, against: Side, pictures: Frames, effort: Effort, tell: Tell) -> _Speed:

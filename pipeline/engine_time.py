@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from edgewright.pipeline.report.schema import Measurement
@@ -14,13 +15,19 @@ _TIMEOUT_S = 120
 _STATISTICS = {"p50": "median", "p95": "p95", "p99": "p99", "mean": "mean"}
 
 
-def engine_times(backend: Any, *, program: str = ON_JETSON) -> TrtexecTimes | None:
-    """The times of a TensorRT backend's engine without transfers; None for another backend, and without trtexec."""
-    path, found = getattr(backend, "engine_path", None), shutil.which(program)
-    if path is None or found is None:
+def engine_path(backend: Any) -> Path | None:
+    """The file of a backend's TensorRT engine, None of another backend."""
+    path = getattr(getattr(backend, "engine", backend), "engine_path", None)
+    return path if isinstance(path, Path) else None
+
+
+def engine_times(engine: Path | None, version: str, *, program: str = ON_JETSON) -> TrtexecTimes | None:
+    """The times without transfers of an engine of that TensorRT; None without an engine or trtexec, or when that fails."""
+    found = shutil.which(program)
+    if engine is None or found is None:
         return None
-    version = tuple(int(part) for part in str(backend.settings["engine_version"]).split(".") if part.isdigit())
-    command = timing_command(path, version, program=found)
+    numbers = tuple(int(part) for part in version.split(".") if part.isdigit())
+    command = timing_command(engine, numbers, program=found)
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     except (OSError, subprocess.TimeoutExpired):

@@ -1,7 +1,7 @@
 """`edgewright benchmark`: speed, memory and size of a bundle on this machine."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from edgewright.pipeline.report.schema import Against, Report
+    from edgewright.pipeline.report.schema import Against, Report, Scalar
     from edgewright.pipeline.scenarios import Name
 
 
@@ -159,7 +159,7 @@ def _print(report: "Report", console: "Console") -> None:
 
     used, found = report.settings["benchmark"], report.state
     lines = [
-        f"{report.bundle.name} {report.bundle.precision} on {used['backend']}, {_count(used.get('threads'), 'thread')}: "
+        f"{report.bundle.name} {report.bundle.precision} on {used['backend']}, {_place(used)}: "
         f"{found['runs']} runs after {found['warmup_runs']} of warm-up",
         f"{_count(used['frame_count'], 'frame')} of {used['frame_size']} from {used['frames']}",
     ]
@@ -192,6 +192,13 @@ def _in_turn(against: "Against") -> "Table":
             numbers = (f"{ratio.candidate:.3f}", f"{ratio.baseline:.3f}", f"{ratio.ratio:.3f}")
             table.add_row(ratio.name, *numbers, f"{low} to {high}", f"{ratio.noise:.1%}")
     return table
+
+
+def _place(used: "Mapping[str, Scalar]") -> str:
+    """How it was run: on a GPU or DLA what else a timing holds for, on a processor the threads."""
+    if "processor" not in used:
+        return _count(used.get("threads"), "thread")
+    return f"{used['processor']}, batch {used['batch']}, transfers {used['transfers']}"
 
 
 def _count(number: object, word: str) -> str:

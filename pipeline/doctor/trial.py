@@ -4,7 +4,7 @@ import statistics
 from dataclasses import asdict
 from typing import Any
 
-from edgewright.pipeline.engine_time import engine_times
+from edgewright.pipeline.engine_time import engine_path, engine_times
 from edgewright.pipeline.frames import benchmark_frames
 from edgewright.pipeline.latency import measure_runs, warm_up
 from edgewright.pipeline.verify import verify
@@ -29,8 +29,9 @@ def try_out(path: str, *, backend: str, precision: str) -> dict[str, Any]:
         warm_up(predictor, images, None, most_s=_SECONDS, tell=_silent)
         runs = measure_runs(predictor, images, seconds=_SECONDS, iterations=_RUNS, tell=_silent)
         layers = layer_precisions(predictor.backend)
-        alone = engine_times(predictor.backend)
+        engine = engine_path(predictor.backend)
         settings = dict(predictor.settings)
+    alone = engine_times(engine, str(settings.get("engine_version")))
     times_ms = sorted(run.total / 1e6 for run in runs)
     return {
         "goldens": None if checks is None else [_finite({**asdict(c), "passed": c.passed}) for c in checks],

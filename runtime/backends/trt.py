@@ -116,7 +116,7 @@ def _settings(device: Device, spec: BuildSpec, runner: EngineRunner) -> dict[str
         "power_mode": key.power_mode,
         "dialect": spec.dialect,
         "batch": batch,
-        "transfers": "none, memory is shared" if runner.settings["zero_copy"] else "included",
+        "transfers": "none (shared memory)" if runner.settings["zero_copy"] else "included",
         "executed_precision": spec.precision,
     }
 
