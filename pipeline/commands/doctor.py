@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from textwrap import fill
 from typing import TYPE_CHECKING
 
@@ -41,6 +41,7 @@ def command(bundle: str | None, target: "Target | None", message: str | None, js
     from edgewright.pipeline.console import write_json
     from edgewright.pipeline.doctor.examination import examine, healthy, report
     from edgewright.pipeline.doctor.machine import this_machine
+    from edgewright.runtime.atomic import atomic_file
     from edgewright.runtime.bundle import load_bundle
     from edgewright.runtime.errors import UsageError
 
@@ -50,10 +51,13 @@ def command(bundle: str | None, target: "Target | None", message: str | None, js
         return _explain(sys.stdin.read() if message == "-" else message)
     loaded = None if bundle is None else load_bundle(bundle)
     machine = this_machine(target)
-    with _status() as tell:
-        findings = examine(machine, loaded, tell)
-    if json_path is not None:
-        write_json(json_path, report(machine, findings, loaded))
+    with ExitStack() as stack:
+        # Opened first, so that a path that cannot be written is known before the checks.
+        file = stack.enter_context(atomic_file(json_path)) if json_path is not None else None
+        with _status() as tell:
+            findings = examine(machine, loaded, tell)
+        if file is not None:
+            write_json(file, report(machine, findings, loaded))
     _print(machine, findings)
     return 0 if healthy(findings) else 1
 
