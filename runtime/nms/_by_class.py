@@ -7,25 +7,26 @@ import numpy as np
 from edgewright.runtime.nms import ClassIds, FloatArray, IndexArray, Suppressed
 from edgewright.runtime.nms._greedy import classes_of
 
-# Fillers cost less than a further round of array operations as long as everything stays in a cache.
-_CELLS = 1 << 15
+# The work arrays of a table of this size stay in a cache; a larger one is several times slower per cell.
+_CELLS = 1 << 13
 
 
 def rows_of_classes(scores: FloatArray, labels: ClassIds | None) -> Iterator[IndexArray]:
     """Tables (C, K) of candidates, a row for every class, best first, ties in input order; -1 fills up.
 
-    There is one table where that needs few fillers, else one for classes of similar size. `labels` None is one class.
+    Classes of similar size share a table, as many as make it no larger than a cache. `labels` None is one class.
     """
     best_first = (-scores).argsort(kind="stable")
     if labels is None or not len(labels):
         yield best_first[None, :]
         return
     order, starts, sizes = classes_of(labels[best_first])
-    together = len(sizes) * int(sizes.max()) <= _CELLS
-    magnitude = np.zeros_like(sizes) if together else np.ceil(np.log2(sizes)).astype(np.int64) // 2
-    for value in np.unique(magnitude):
-        chosen = magnitude == value
-        place = np.arange(int(sizes[chosen].max()))
+    by_size, done = np.argsort(-sizes, kind="stable"), 0
+    while done < len(by_size):
+        length = int(sizes[by_size[done]])
+        chosen = by_size[done : done + max(_CELLS // length, 1)]
+        done += len(chosen)
+        place = np.arange(length)
         filled = place < sizes[chosen, None]
         yield np.where(filled, best_first[order[np.where(filled, starts[chosen, None] + place, 0)]], -1)
 
