@@ -81,6 +81,9 @@ class SupervisedSource(Source):
         self._past_dropped = self._past_skipped = 0
         self._reader = self._started(lambda: source)
 
+    def __enter__(self) -> "SupervisedSource":
+        return self
+
     def __iter__(self) -> Iterator[Frame]:
         while not self._over:
             frame = self._next()

@@ -4,6 +4,8 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import cv2
 import numpy as np
@@ -71,13 +73,30 @@ class StreamSource(Source):
         self._capture.release()
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """OpenCV's own warning about a stream that cannot be opened says less than the error that follows."""
+    # Some versions have the one, some the other, and some neither.
+    levels: Any = cv2 if hasattr(cv2, "setLogLevel") else getattr(getattr(cv2, "utils", None), "logging", None)
+    if levels is None:
+        yield
+        return
+    before = levels.getLogLevel()
+    # Errors only: cv::utils::logging::LOG_LEVEL_ERROR.
+    levels.setLogLevel(min(before, 2))
+    try:
+        yield
+    finally:
+        levels.setLogLevel(before)
+
+
 def _open_capture(url: str, timeout_s: float, ffmpeg: dict[str, str]) -> cv2.VideoCapture:
     # FFmpeg itself would write the address with its password on stderr.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     names = ("CAP_PROP_OPEN_TIMEOUT_MSEC", "CAP_PROP_READ_TIMEOUT_MSEC")
     # OpenCV has them since 4.5.3; before, it waits 30 s.
     timeouts = [value for name in names if hasattr(cv2, name) for value in (getattr(cv2, name), int(timeout_s * 1000))]
-    with _environment:
+    with _environment, _quiet():
         before = os.environ.get(_OPTIONS_VARIABLE)
         # What somebody has set there is meant.
         if before is None:

@@ -1,6 +1,7 @@
 """Network, CSI, V4L2 and GStreamer cameras, paced files, and the options that every source has."""
 
 import http.server
+import importlib.util
 import logging
 import os
 import threading
@@ -15,8 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgewright.runtime.errors import SourceError, UsageError
+from edgewright.runtime.results import Frame
 from edgewright.runtime.sources import csi, gstreamer, open_source
 from edgewright.runtime.sources.rtsp import StreamSource
+from edgewright.runtime.supervision import Patience, SupervisedSource
 from edgewright.runtime.uri import masked, take_options
 
 # Rows 0 and 1, columns 0 to 2.
@@ -129,7 +132,8 @@ def test_a_paced_file_is_live_and_comes_when_it_is_due(tmp_path: Path, monkeypat
     slept: list[float] = []
     monkeypatch.setattr("edgewright.runtime.sources.video.time.sleep", slept.append)
     with open_source(f"video:{path}?speed=0.1") as source:
-        assert (source.live, source.fps) == (True, pytest.approx(0.05))
+        assert source.live
+        assert source.fps == pytest.approx(0.05)
         assert len(list(source)) == 3
     # Frames of 0, 2 and 4 s at a tenth of the speed; nothing really slept.
     assert slept == pytest.approx([0, 20, 40], abs=5)
@@ -240,11 +244,33 @@ def server_fixture() -> Iterator[str]:
 
 
 def test_a_stream_from_a_real_server_is_read_to_its_end(server: str) -> None:
-    frames = []
+    frames: list[Frame] = []
     with pytest.raises(SourceError, match="ended"), StreamSource(server, timeout_s=5) as source:
         frames.extend(source)
     assert [frame.size_hw for frame in frames] == [(48, 64)] * len(frames)
     assert len(frames) >= 4
+
+
+def test_a_real_server_that_hangs_up_twenty_times_is_read_on_and_nothing_leaks(server: str) -> None:
+    def connect() -> StreamSource:
+        return StreamSource(server, timeout_s=5)
+
+    def held() -> tuple[int, int]:
+        return len(os.listdir("/proc/self/fd")), threading.active_count()
+
+    indices = []
+    with SupervisedSource(connect(), connect, patience=Patience(first_delay_s=0.001, longest_delay_s=0.001)) as source:
+        for frame in source:
+            indices.append(frame.index)
+            if source.events["restarts"] == 3:
+                before = held()
+            if source.events["restarts"] == 20:
+                break
+        after = held()
+    assert indices == sorted(set(indices))
+    # The server's side of a connection may still be closing.
+    assert after[0] <= before[0] + 3
+    assert after[1] <= before[1] + 3
 
 
 # --- cameras of the board
@@ -293,7 +319,7 @@ def test_a_csi_camera_is_a_pipeline_of_the_jetson() -> None:
 
 def test_without_gstreamer_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gstreamer, "opencv_has_gstreamer", lambda: False)
-    monkeypatch.setattr(gstreamer.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     for uri in ("csi:0", "gstreamer:videotestsrc ! videoconvert"):
         with pytest.raises(SourceError, match="PyGObject is not installed; use the OpenCV of the system"):
             open_source(uri)
