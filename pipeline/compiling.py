@@ -2,16 +2,24 @@
 
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edgewright.runtime.backends import trt as backend
 from edgewright.runtime.bundle import Bundle, load_bundle
-from edgewright.runtime.errors import BackendError, UsageError
+from edgewright.runtime.errors import BackendError, EdgeError
 from edgewright.runtime.tensorrt.cuda import Cuda
 from edgewright.runtime.tensorrt.driver import preflight
-from edgewright.runtime.tensorrt.on_device import Device, engine_here, engine_name, plan_here, this_device, user_cache
+from edgewright.runtime.tensorrt.on_device import (
+    Device,
+    engine_here,
+    engine_name,
+    plan_here,
+    this_device,
+    user_cache,
+    usual_batches,
+)
 from edgewright.runtime.tensorrt.plan import BuildSpec, Precision, plan_build
 from edgewright.runtime.tensorrt.targets import Target, find_target
 from edgewright.runtime.tensorrt.trtexec import ON_JETSON, trtexec_command
@@ -21,8 +29,10 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Compilation:
-    """What is to be built, what the rules say (None: the package onnx is not installed), and the engine or why there is none."""
+    """What is to be built of one graph, what the rules say (None: the package onnx is not installed), and the engine or why
+    there is none."""
 
+    graph: str
     spec: BuildSpec
     target: Target
     findings: list[Any] | None
@@ -38,8 +48,9 @@ class Compilation:
 
 def compile_bundle(
     path: Path, target: str | None, *, precision: Precision, output: Path | None, build: bool, tell: Tell
-) -> Compilation:
-    """Plan and lint the bundle for `target` (None: this device), then build into `output` (None: the cache that runs use).
+) -> list[Compilation]:
+    """Plan and lint every graph of the bundle for `target` (None: this device), then build into `output` (None: the cache that
+    runs use).
 
     Built only where no rule objects and this device is the target. BackendError when this device is asked for and has no
     TensorRT.
@@ -49,19 +60,20 @@ def compile_bundle(
     if target is None:
         if device is None:
             raise BackendError(f"{problem}; to plan for another device, name it with --target")
-        where, spec = device.target, plan_here(bundle, device, precision=precision)
+        where = device.target
     else:
         where = find_target(target)
         problem = problem or _not_this_one(where, device)
-        spec = plan_for(bundle, where, device if problem is None else None, precision)
+    here = device if problem is None else None
     folder = output or user_cache()
-    findings = _findings(bundle, spec, where)
-    command = _trtexec(bundle, spec, where, folder)
-    planned = Compilation(spec, where, findings, command, not_built=problem)
-    if planned.fails or not build or problem is not None or device is None:
+    graphs = ("main", *(graph.name for graph in bundle.spec.graphs or ()))
+    planned = [_planned(bundle, where, here, folder, precision, graph, problem) for graph in graphs]
+    if here is None or not build or any(one.fails for one in planned):
         return planned
-    engine = engine_here(bundle, spec, device, folder, tell=tell)
-    return Compilation(spec, where, findings, command, engine.path)
+    return [
+        replace(one, engine=engine_here(bundle, one.spec, here, folder, tell=tell, graph=one.graph).path)
+        for one in planned
+    ]
 
 
 def find_device() -> tuple[Device | None, str | None]:
@@ -70,16 +82,8 @@ def find_device() -> tuple[Device | None, str | None]:
         driver = preflight()
         trt = backend.import_tensorrt()
         return this_device(driver, str(trt.__version__), Cuda().version), None
-    except BackendError as err:
+    except EdgeError as err:
         return None, str(err)
-
-
-def plan_for(bundle: Bundle, target: Target, device: Device | None, precision: Precision) -> BuildSpec:
-    """The plan for a target; for this device, as its runs plan it, so that they find the engine."""
-    if device is not None:
-        return plan_here(bundle, device, precision=precision)
-    open_batch = any(not isinstance(tensor.shape[0], int) or tensor.shape[0] < 0 for tensor in bundle.spec.inputs)
-    return plan_build(bundle, target, precision=precision, batch=(1, 1, 8) if open_batch else None)
 
 
 def describe(spec: BuildSpec, target: Target) -> list[str]:
@@ -95,6 +99,33 @@ def describe(spec: BuildSpec, target: Target) -> list[str]:
         least, usual, most = spec.batch
         lines.append(f"batch      {least} to {most}, best at {usual}")
     return lines
+
+
+def _planned(
+    bundle: Bundle,
+    target: Target,
+    device: Device | None,
+    folder: Path,
+    precision: Precision,
+    graph: str,
+    problem: str | None,
+) -> Compilation:
+    spec = _plan(bundle, target, device, precision, graph)
+    return Compilation(
+        graph,
+        spec,
+        target,
+        _findings(bundle, spec, target),
+        _trtexec(bundle, spec, target, folder, graph),
+        not_built=problem,
+    )
+
+
+def _plan(bundle: Bundle, target: Target, device: Device | None, precision: Precision, graph: str) -> BuildSpec:
+    """The plan for a target; for this device, as its runs plan it, so that they find the engine."""
+    if device is not None:
+        return plan_here(bundle, device, precision=precision, graph=graph)
+    return plan_build(bundle, target, precision=precision, graph=graph, batch=usual_batches(bundle))
 
 
 def _not_this_one(target: Target, device: Device | None) -> str | None:
@@ -116,10 +147,8 @@ def _findings(bundle: Bundle, spec: BuildSpec, target: Target) -> list[Any] | No
     return list(lint(model, target, precision=spec.precision, dialect=spec.dialect))
 
 
-def _trtexec(bundle: Bundle, spec: BuildSpec, target: Target, folder: Path) -> str:
-    engine = folder / f"{engine_name(bundle, spec)}.trtexec.engine"
-    inputs = bundle.spec.inputs
-    if spec.batch is None and any(not isinstance(tensor.shape[0], int) for tensor in inputs):
-        raise UsageError(f"{bundle.path}: its batch is open; plan it with a batch")
+def _trtexec(bundle: Bundle, spec: BuildSpec, target: Target, folder: Path, graph: str) -> str:
+    engine = folder / f"{engine_name(bundle, spec, graph)}.trtexec.engine"
+    inputs = {"main": bundle.spec.inputs, **{one.name: one.inputs for one in bundle.spec.graphs or ()}}[graph]
     program = ON_JETSON if target.integrated else "trtexec"
     return shlex.join(trtexec_command(spec, bundle.file(spec.model), engine, inputs, program=program))

@@ -54,12 +54,13 @@ def command(
         tell=lambda text: click.echo(text, err=True),
     )
     if json_path is not None:
-        write_json(json_path, _plain(done))
-    if print_trtexec:
-        click.echo(done.trtexec)
-    else:
-        _print(done)
-    return 1 if done.fails else 0
+        write_json(json_path, {"graphs": [_plain(one) for one in done]})
+    for one in done:
+        if print_trtexec:
+            click.echo(one.trtexec)
+        else:
+            _print(one)
+    return 1 if any(one.fails for one in done) else 0
 
 
 def _print(done: "Compilation") -> None:
@@ -75,16 +76,18 @@ def _print(done: "Compilation") -> None:
     if done.findings == []:
         click.echo("lint       no rule objects")
     click.echo(f"trtexec    {done.trtexec}")
-    if done.engine is not None:
-        click.echo(f"engine     {done.engine}")
-    elif done.fails:
-        click.echo("engine     not built: a rule says that it cannot be")
-    else:
-        click.echo(f"engine     not built here: {done.not_built}")
+    click.echo(f"engine     {done.engine or _why_not(done)}")
+
+
+def _why_not(done: "Compilation") -> str:
+    if done.fails:
+        return "not built: a rule says that it cannot be"
+    return f"not built here: {done.not_built or 'a rule objects to another graph of the bundle'}"
 
 
 def _plain(done: "Compilation") -> dict[str, Any]:
     return {
+        "graph": done.graph,
         "spec": done.spec.model_dump(mode="json"),
         "findings": None if done.findings is None else [vars(finding) for finding in done.findings],
         "trtexec": done.trtexec,

@@ -49,7 +49,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
 # cudaError_t in driver_types.h, with what helps.
 _ADVICE = {
     2: "the GPU's memory is full; close other programs, or build with a smaller batch or input",
-    35: "the driver is older than this CUDA runtime; update the driver, or install the runtime of its version",
+    35: "the driver is missing, or older than this CUDA runtime; update the driver, or install the runtime of its version",
     100: f"no NVIDIA GPU is seen; {OTHERWISE}",
     209: "the engine or its kernels are of another GPU; build the engine again on this device",
     700: "the engine reads or writes outside its buffers; build it again, and report it",

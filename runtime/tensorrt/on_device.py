@@ -16,9 +16,6 @@ from edgewright.runtime.tensorrt.engine_file import DeviceKey
 from edgewright.runtime.tensorrt.plan import BuildSpec, Precision, plan_build
 from edgewright.runtime.tensorrt.targets import Target, find_target
 
-# Of a network whose batch is open: one frame of a camera, and room for a few.
-_BATCHES = (1, 1, 8)
-
 
 @dataclass(frozen=True)
 class Device:
@@ -65,15 +62,20 @@ def bundle_of(path: Path) -> tuple[Bundle, BundleFile]:
 
 def plan_here(bundle: Bundle, device: Device, *, precision: Precision, graph: str = "main") -> BuildSpec:
     """The build of the bundle for this very device."""
-    open_batch = any(not isinstance(tensor.shape[0], int) or tensor.shape[0] < 0 for tensor in bundle.spec.inputs)
     return plan_build(
         bundle,
         device.target,
         precision=precision,
         graph=graph,
         memory_bytes=device.gpu.memory_bytes,
-        batch=_BATCHES if open_batch else None,
+        batch=usual_batches(bundle),
     )
+
+
+def usual_batches(bundle: Bundle) -> tuple[int, int, int] | None:
+    """One frame of a camera and room for a few, where the network's batch is open; None where it is fixed."""
+    fixed = all(isinstance(tensor.shape[0], int) and tensor.shape[0] > 0 for tensor in bundle.spec.inputs)
+    return None if fixed else (1, 1, 8)
 
 
 def engine_here(

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from tests.fake_tensorrt.world import World, compiled, compiler
 from tests.tiny import blob_image, tiny_bundle
+from tests.tiny_prompted import bright_boxes, bright_in_box_bundle
 
 from edgewright.pipeline.cli import main
 from edgewright.runtime.backends import BackendOptions, open_backend, trt
@@ -91,6 +92,29 @@ def test_detections_are_those_of_onnx_runtime(
             assert predictor.settings["zero_copy"] is True
     world.assert_clean()
     assert len(list(tmp_path.glob("*.engine"))) == len(precisions)
+
+
+@needs_compiler
+def test_a_network_of_several_graphs_has_an_engine_of_each(
+    orin: Callable[[str], World], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = bright_in_box_bundle(tmp_path / "bundle")
+    world = orin("10.3.0")
+    image = bright_boxes([(20, 20, 60, 60)])
+    masks = []
+    for backend in ("ort", "trt"):
+        with open_predictor(
+            bundle, backend=backend, prompts=["box:16,16,64,64"], cache_dir=tmp_path / "c"
+        ) as predictor:
+            found = predictor(image)
+            assert isinstance(found, Detections)
+            masks.append((found.boxes_xyxy, found.scores))
+    np.testing.assert_allclose(masks[1][0], masks[0][0], atol=1e-3)
+    np.testing.assert_allclose(masks[1][1], masks[0][1], atol=1e-6)
+    world.assert_clean()
+    assert len(list((tmp_path / "c").glob("*.engine"))) == 2
+    assert run("compile", bundle.path, "--target", "jetpack5.1", "--print-trtexec") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
 
 
 @needs_compiler

@@ -10,7 +10,8 @@ from tests.fake_tensorrt.imitation import VERSIONS
 from tests.fake_tensorrt.world import World, compiled, compiler, doubling, picture
 
 from edgewright.runtime.errors import BackendError
-from edgewright.runtime.tensorrt.cuda import Cuda
+from edgewright.runtime.tensorrt.cuda import Cuda, CudaError
+from edgewright.runtime.tensorrt.driver import preflight
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C compiler to make the imitation of libcudart")
 
@@ -51,3 +52,20 @@ def test_a_missing_or_too_old_cuda_runtime_is_one_sentence(tmp_path: Path) -> No
     driver = compiled("cuda_driver", tmp_path)
     with pytest.raises(BackendError, match=r"has no cudaRuntimeGetVersion; CUDA 11\.4"):
         Cuda(driver)
+
+
+def test_the_real_cuda_runtime_has_every_function_and_says_that_the_driver_is_missing() -> None:
+    """NVIDIA's own library, which a package of PyTorch or CUDA brings, on a machine without a driver."""
+    try:
+        preflight()
+    except BackendError:
+        pass
+    else:
+        pytest.skip("this machine has a driver")
+    with pytest.raises(BackendError) as caught:
+        Cuda()
+    if not isinstance(caught.value, CudaError):
+        pytest.skip("no CUDA runtime is installed")
+    assert caught.value.code == 35
+    assert "cudaErrorInsufficientDriver (35)" in str(caught.value)
+    assert "update the driver" in str(caught.value)
