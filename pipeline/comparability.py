@@ -37,6 +37,17 @@ def check_comparable(candidate: Report, baseline: Report | None, policy: Policy)
     return (*allowed, *_notes(candidate, baseline)) if baseline else tuple(allowed)
 
 
+def check_same_task_and_data(candidate: Report, baseline: Report) -> tuple[str, ...]:
+    """The settings that differ, in words; DataError that names the field where task or data do."""
+    found = [*_differences(candidate, baseline)]
+    for name, ours, theirs in found:
+        if name in ("bundle.task", "data.digest"):
+            raise DataError(
+                f"the reports cannot be compared: {name} is {ours} in the candidate and {theirs} in the baseline; measure both alike"
+            )
+    return tuple(f"{name} is {a} in the candidate and {b} in the baseline" for name, a, b in found)
+
+
 def _differences(a: Report, b: Report | None) -> Iterator[tuple[str, str, str]]:
     """Field, value of `a`, value of `b` of all that must agree."""
     if b is None:

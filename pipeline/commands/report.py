@@ -31,10 +31,15 @@ def command(
 
     Reports of evaluate and benchmark of one bundle belong together. Figures of images need the .npz beside each report.
     """
+    from pathlib import Path
+
     from edgewright.pipeline.console import result_console
     from edgewright.pipeline.report.page import report_page
     from edgewright.runtime.atomic import atomic_file
+    from edgewright.runtime.errors import UsageError
 
+    if Path(output).suffix.lower() not in ("", ".html", ".htm"):
+        raise UsageError(f"the page is HTML, and {output} is named otherwise; give a name such as report.html")
     rerun = _rerun(data, bundle, baseline_bundle, has_baseline=bool(baselines))
     # Opened first, so that a path that cannot be written is known before the resampling.
     with atomic_file(output) as temporary:

@@ -8,6 +8,7 @@ from typing import Any
 
 import cv2
 
+from edgewright.pipeline.comparability import check_same_task_and_data
 from edgewright.pipeline.datasets import open_dataset
 from edgewright.pipeline.metrics.curves import curves
 from edgewright.pipeline.report import plots
@@ -73,6 +74,7 @@ def report_page(
         )
     baseline = base[0] if base else None
     every = [*subjects, *([renamed(baseline, "baseline")] if baseline else [])]
+    differing = _differing(subjects[0], baseline) if baseline else ()
     figures = list(_figures(every))
     deltas, class_plot, note = deltas_of(subjects[0], baseline) if baseline else ([], None, "")
     figures += [class_plot] if class_plot else []
@@ -87,11 +89,17 @@ def report_page(
         whole=[delta for delta in deltas if "/" not in delta.metric],
         classes=[delta for delta in deltas if "/" in delta.metric],
         delta_note=note,
+        differing=differing,
         worst=worst,
         pictures=[_shown_picture(p) for p in _pictures(worst, subjects[0], baseline, rerun)],
         facts=[(subject.label, _facts(subject)) for subject in every],
     )
     return Page(html, tuple(figures))
+
+
+def _differing(candidate: Subject, baseline: Subject) -> tuple[str, ...]:
+    pairs = ((ours, theirs) for ours in candidate.reports for theirs in baseline.reports)
+    return tuple(dict.fromkeys(field for pair in pairs for field in check_same_task_and_data(*pair)))
 
 
 def _columns(subjects: Sequence[Subject]) -> list[str]:

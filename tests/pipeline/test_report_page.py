@@ -1,5 +1,6 @@
 """The page of reports, and the pictures in it, as a browser and a reader see them."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -196,6 +197,47 @@ def test_another_bundle_than_the_one_measured_is_refused(
     words = ("--data", "synthetic:1:2", "--bundle", path, "--baseline-bundle", path)
     run("report", files[0], "--baseline", files[1], "-o", tmp_path / "page.html", *words, status=2)
     assert "are of abababababab; give the bundle that was measured" in capsys.readouterr().err
+
+
+def changed(source: Path, target: Path, section: str, **values: Any) -> Path:
+    content = json.loads(source.read_text(encoding="utf-8")) | {"per_image": None}
+    content[section] |= values
+    target.write_text(json.dumps(content), encoding="utf-8")
+    return target
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "field"),
+    [("data", {"digest": "e" * 64}, "data.digest"), ("bundle", {"task": "semantic"}, "bundle.task")],
+)
+def test_a_baseline_of_other_data_or_another_task_is_refused_by_its_field(
+    files: tuple[Path, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    section: str,
+    values: dict[str, str],
+    field: str,
+) -> None:
+    baseline = changed(files[1], tmp_path / "baseline.json", section, **values)
+    run("report", files[0], "--baseline", baseline, "-o", tmp_path / "page.html", status=2)
+    assert f"cannot be compared: {field} is" in capsys.readouterr().err
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_a_baseline_of_other_settings_is_said_to_be(files: tuple[Path, Path], tmp_path: Path) -> None:
+    baseline = changed(
+        files[1], tmp_path / "baseline.json", "settings", evaluate={"backend": "ort", "conf_threshold": 0.3}
+    )
+    run("report", files[0], "--baseline", baseline, "-o", tmp_path / "page.html")
+    html = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "settings.evaluate.conf_threshold is 0.001 in the candidate and 0.3 in the baseline" in html
+
+
+def test_a_page_of_another_name_than_html_is_refused(
+    files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("report", files[0], "-o", tmp_path / "page.pdf", status=2)
+    assert "the page is HTML" in capsys.readouterr().err
 
 
 def test_the_images_that_lost_most_are_shown_with_what_is_there(tmp_path: Path) -> None:
