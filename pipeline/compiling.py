@@ -65,7 +65,8 @@ def compile_bundle(
         where = find_target(target)
         problem = problem or _not_this_one(where, device)
     here = device if problem is None else None
-    folder = output or user_cache()
+    # A command that is printed for another machine names no folder of this one.
+    folder = output or (Path() if here is None else user_cache())
     graphs = ("main", *(graph.name for graph in bundle.spec.graphs or ()))
     planned = [_planned(bundle, where, here, folder, precision, graph, problem) for graph in graphs]
     if here is None or not build or any(one.fails for one in planned):

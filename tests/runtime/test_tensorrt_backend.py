@@ -242,6 +242,7 @@ def test_compile_plans_lints_and_says_why_nothing_is_built(
     words = capsys.readouterr().out.split()
     assert words[0] == "trtexec"
     assert "--fp16" not in words
+    assert "--saveEngine=blob-main-fp32-" in " ".join(words)
     assert run("compile", bundle.path) == 3
     assert "name it with --target" in capsys.readouterr().err
     assert run("compile", bundle.path, "--target", "jetpack9") == 2
