@@ -10,6 +10,7 @@ import numpy as np
 from edgewright.runtime.bundle import Bundle
 from edgewright.runtime.errors import BundleError, SourceError
 from edgewright.runtime.results import Image
+from edgewright.runtime.uri import masked
 
 # Enough for the caches and branches of the processor to see something new, few enough to keep decoded in memory.
 _MOST_FRAMES = 16
@@ -36,7 +37,7 @@ def benchmark_frames(bundle: Bundle, source: str | None = None) -> Frames:
     Never noise: how much the head and NMS have to do depends on what is in the picture.
     """
     if source is not None:
-        return _frames(_read_source(source), source)
+        return _frames(_read_source(source), masked(source))
     golden = bundle.manifest.golden
     if golden is not None:
         return _frames((_read_image(bundle, golden.image),), "the bundle's golden image")
@@ -57,7 +58,7 @@ def _read_source(uri: str) -> tuple[Image, ...]:
     with open_source(uri) as source:
         images = tuple(frame.image.copy() for frame in islice(source, _MOST_FRAMES))
     if not images:
-        raise SourceError(f"source '{uri}' gives no frame; choose another for --frames")
+        raise SourceError(f"source '{masked(uri)}' gives no frame; choose another for --frames")
     return images
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     required=True,
     metavar="URI",
     help="An image, a folder, a quoted glob pattern or a video; or camera:0, rtsp://HOST/PATH, csi:0, gstreamer:PIPELINE, "
-    "synthetic:SEED:COUNT, images:PATH, video:FILE; see docs/loop.md for their options.",
+    "synthetic:SEED:COUNT, images:PATH, video:FILE; see docs/sources.md for their options.",
 )
 @click.option(
     "--sink",
