@@ -68,7 +68,7 @@ def _clear(folder: Path, *, delete: bool) -> None:
         pictures = [path for path in folder.iterdir() if _PICTURE.fullmatch(path.name)]
         if pictures and not delete:
             raise UsageError(
-                f"folder {folder} holds {len(pictures)} pictures of an earlier run; choose another one, or say "
+                f"folder {folder} holds pictures of an earlier run ({len(pictures)}); choose another one, or say "
                 f"images:{folder}?old=delete to remove them, ?old=keep to add to them"
             )
         for path in pictures:

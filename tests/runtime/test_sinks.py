@@ -229,7 +229,7 @@ def test_pictures_of_an_earlier_run_are_neither_mixed_nor_lost_unasked(tmp_path:
         sink.write(output(0, picture=np.zeros((4, 4, 3), np.uint8)))
         sink.write(output(1, picture=np.zeros((4, 4, 3), np.uint8)))
     (folder / "holiday.jpg").touch()
-    with pytest.raises(UsageError, match=r"holds 2 pictures of an earlier run.*old=delete.*old=keep"):
+    with pytest.raises(UsageError, match=r"holds pictures of an earlier run .2.*old=delete.*old=keep"):
         open_sink(f"images:{folder}", CONTEXT)
     with open_sink(f"images:{folder}?old=keep&format=png", CONTEXT) as sink:
         sink.write(output(1, picture=np.zeros((4, 4, 3), np.uint8)))
