@@ -1,5 +1,6 @@
 """Files and folders appear complete or not at all: they are written under a temporary name and renamed."""
 
+import errno
 import os
 import shutil
 import tempfile
@@ -26,8 +27,9 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
         return
     temporary = _beside(target, make=lambda prefix, folder: _touch(prefix, folder, target.suffix))
     try:
-        yield temporary
-        _sync(temporary)
+        with _room_for(target):
+            yield temporary
+            _sync(temporary)
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -44,7 +46,8 @@ def atomic_folder(path: Path | str, *, replace: bool = False, marker: str = "man
     temporary = _beside(target, make=lambda prefix, folder: Path(tempfile.mkdtemp(prefix=prefix, dir=folder)))
     temporary.chmod(0o777 & ~_umask())
     try:
-        yield temporary
+        with _room_for(target):
+            yield temporary
         _swap(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -68,6 +71,16 @@ def check_writable_target(target: Path, *, replace: bool, marker: str = "manifes
         raise UsageError(
             f"{target} is the working directory and cannot be replaced; go elsewhere, or choose another name"
         )
+
+
+@contextmanager
+def _room_for(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as err:
+        if err.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise UsageError(f"cannot write {target}: {err.strerror}; make room, or choose another disk") from err
 
 
 def _is_stream(target: Path) -> bool:

@@ -1,8 +1,10 @@
 """Files and folders appear complete or not at all."""
 
+import errno
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -129,3 +131,10 @@ def test_a_device_without_room_is_a_clear_error_and_stays_a_device() -> None:
     with pytest.raises(UsageError, match="cannot write /dev/full: No space left on device"), atomic_file(full) as path:
         path.write_text("{}")
     assert full.is_char_device()
+
+
+@pytest.mark.parametrize("writing", [atomic_file, atomic_folder])
+def test_a_full_disk_is_a_clear_error_that_leaves_nothing(tmp_path: Path, writing: Any) -> None:
+    with pytest.raises(UsageError, match=r"cannot write .*new: No space left on device"), writing(tmp_path / "new"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert list(tmp_path.iterdir()) == []
