@@ -5,6 +5,8 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -35,12 +37,14 @@ class VerbGroup(click.Group):
         command: click.Command = plugins.load(_COMMANDS, module).command
         return command
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # Prints the help.
+        with _reader_noticed():
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with _reader_noticed():
             return super().invoke(ctx)
-        except BrokenPipeError as err:
-            # Click would exit with 1, which means that a gate failed.
-            raise _ReaderGoneError from err
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -91,6 +95,15 @@ def main(args: list[str] | None = None) -> None:
         )
     else:
         sys.exit(status if isinstance(status, int) else 0)
+
+
+@contextmanager
+def _reader_noticed() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as err:
+        # Click would exit with 1, which means that a gate failed.
+        raise _ReaderGoneError from err
 
 
 def _clean_up_on_sigterm() -> None:

@@ -242,8 +242,10 @@ def test_an_alias_is_suggested_for_a_family(source: Path, tmp_path: Path, capsys
     assert "did you mean 'yolov8'?" in error_of(capsys)
 
 
-def test_a_reader_that_goes_away_is_not_a_failed_gate(whole: Path) -> None:
-    command = [sys.executable, "-m", "edgewright.pipeline.cli", "inspect", str(whole)]
+@pytest.mark.parametrize("words", [("inspect", "BUNDLE"), ("--help",)])
+def test_a_reader_that_goes_away_is_not_a_failed_gate(whole: Path, words: tuple[str, ...]) -> None:
+    arguments = [str(whole) if word == "BUNDLE" else word for word in words]
+    command = [sys.executable, "-m", "edgewright.pipeline.cli", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
