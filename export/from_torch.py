@@ -23,7 +23,7 @@ from edgewright.export.unpooling import with_masks_for_indices
 from edgewright.export.zoos import load_network
 from edgewright.runtime import plugins
 from edgewright.runtime.bundle import Bundle
-from edgewright.runtime.errors import MissingDependencyError, UsageError
+from edgewright.runtime.errors import MissingDependencyError, ParityError, UsageError
 
 _INPUT = "images"
 
@@ -55,7 +55,10 @@ def import_torch(request: ExportRequest, output: Path, *, replace: bool = False)
         path = Path(folder) / MODEL
         path.write_bytes(model)
         images = parity_images(spec.preprocess.size_hw, image)
-        parity = prove_parity(lambda feeds: run_torch(wrapped, feeds), path, spec, images=images)
+        try:
+            parity = prove_parity(lambda feeds: run_torch(wrapped, feeds), path, spec, images=images)
+        except ParityError as err:
+            raise ParityError(f"{err}{_advice(request)}") from err
     origin = Origin(
         source=request.source,
         source_sha256=state_digest(network.module),
@@ -66,6 +69,13 @@ def import_torch(request: ExportRequest, output: Path, *, replace: bool = False)
     return write_bundle(
         output, model, spec, origin, complexity=complexity(converted.model), image=image, parity=parity, replace=replace
     )
+
+
+def _advice(request: ExportRequest) -> str:
+    """What else may be the reason that a graph and its network differ."""
+    if request.weights != "none" or "/" not in request.source:
+        return ""
+    return "; random weights score all boxes alike, so that rounding chooses among them: give trained weights with --weights"
 
 
 def run_torch(wrapped: Wrapped, feeds: Tensors) -> Tensors:

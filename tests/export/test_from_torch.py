@@ -96,8 +96,9 @@ def test_a_factory_in_the_working_directory_becomes_a_bundle_with_proven_parity(
 
 
 def test_a_random_network_fails_parity_and_leaves_no_bundle(project: Path) -> None:
-    with pytest.raises(ParityError, match="output 'logits' differs on the image 'blank'"):
+    with pytest.raises(ParityError, match="output 'logits' differs on the image 'blank'") as caught:
         import_torch(request("tiny_networks:restless"), project / "bundle")
+    assert "random weights" not in str(caught.value)
     assert not (project / "bundle").exists()
 
 
@@ -135,6 +136,15 @@ def test_a_wish_about_parts_that_the_network_lacks_is_refused(project: Path, wis
     (key,) = wish
     with pytest.raises(UsageError, match=f"family torchvision_semantic have no use for {key}; leave it out"):
         import_torch(request("tiny_networks:network", **wish), project / "bundle")
+
+
+def test_a_failed_parity_of_random_weights_says_that_they_may_be_the_reason(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = load_network(request("tiny_networks:restless"))
+    monkeypatch.setattr("edgewright.export.from_torch.load_network", lambda request: network)
+    with pytest.raises(ParityError, match=r"random weights score all boxes alike, .* give trained weights"):
+        import_torch(request("torchvision/any", weights="none"), project / "bundle")
 
 
 def test_nan_in_the_network_itself_is_said_to_be_its_own(project: Path) -> None:
@@ -199,9 +209,7 @@ def test_a_checkpoint_with_code_is_refused_and_the_code_does_not_run(project: Pa
             return Path.touch, (Path("ran"),)  # type: ignore[return-value]
 
     torch.save({"state_dict": Payload()}, project / "evil.pth")
-    with pytest.raises(
-        ExportError, match=r"cannot be read as weights alone \(it holds \S+\); .* never run"
-    ) as caught:
+    with pytest.raises(ExportError, match=r"cannot be read as weights alone \(it holds \S+\); .* never run") as caught:
         read_state(project / "evil.pth")
     assert "weights_only" not in str(caught.value)
     assert not (project / "ran").exists()
