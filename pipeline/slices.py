@@ -59,21 +59,30 @@ def measured_slices(results: PerImage) -> tuple[Measurement, ...]:
 
 def _read(path: Path, dataset: Dataset) -> dict[str, Ints]:
     lists = load_yaml(path, _Lists).root
-    known: dict[str, int] = {}
+    known: dict[str, set[int]] = {}
     for sample in dataset:
         names = () if sample.path is None else (sample.path.name, sample.path.stem)
-        known |= {str(name): sample.image_id for name in (sample.image_id, *names)}
+        for word in (str(sample.image_id), *names):
+            known.setdefault(word, set()).add(sample.image_id)
     found = {}
     for name, images in lists.items():
         if not _NAME.fullmatch(name):
             raise UsageError(f"{path}: a slice is called '{name}', wanted letters, digits and -_. only")
+        if not images:
+            raise UsageError(f"{path}: slice '{name}' lists no image; list some, or remove it")
         strange = [image for image in images if str(image) not in known]
         if strange:
             raise UsageError(
                 f"{path}: slice '{name}' lists {strange[0]!r} ({len(strange)} of {len(images)} are unknown), which is no image of "
                 f"{dataset.uri}; give names of files or numbers of images"
             )
-        found[name] = np.unique(np.array([known[str(image)] for image in images], np.int64))
+        doubtful = next((image for image in images if len(known[str(image)]) > 1), None)
+        if doubtful is not None:
+            raise UsageError(
+                f"{path}: slice '{name}' lists {doubtful!r}, which may be any of the images {sorted(known[str(doubtful)])[:5]} of "
+                f"{dataset.uri}; give names of files with their suffix, or numbers of images that are no names"
+            )
+        found[name] = np.array(sorted({number for image in images for number in known[str(image)]}), np.int64)
     return found
 
 

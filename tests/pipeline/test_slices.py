@@ -69,6 +69,24 @@ def test_a_file_lists_images_by_name_or_number(data: str, tmp_path: Path) -> Non
     assert {name: ids.tolist() for name, ids in slices.items()} == {"night": [3, 4, 5], "rain": [24]}
 
 
+def test_an_empty_slice_and_a_word_that_means_two_images_are_refused(data: str, tmp_path: Path) -> None:
+    slices = tmp_path / "slices.yaml"
+    slices.write_text("night: []\n")
+    with pytest.raises(UsageError, match="slice 'night' lists no image"):
+        read_slices([str(slices)], opened(data))
+    labels = tmp_path / "labels.json"
+    content = json.loads(labels.read_text())
+    # Image 24 becomes image 30, in the file 3.png of a folder.
+    (tmp_path / "more").mkdir()
+    (tmp_path / "24.png").rename(tmp_path / "more" / "3.png")
+    content["images"][-1] = {"id": 30, "file_name": "more/3.png"}
+    content["annotations"][-1]["image_id"] = 30
+    labels.write_text(json.dumps(content))
+    slices.write_text("night: [3]\n")
+    with pytest.raises(UsageError, match=r"lists 3, which may be any of the images \[3, 30\]"):
+        read_slices([str(slices)], opened(data))
+
+
 def test_a_slice_is_measured_as_its_images_alone(bundle: Bundle, data: str) -> None:
     whole = opened(data)
     report = evaluate(bundle, whole, slices=["brightness"])
