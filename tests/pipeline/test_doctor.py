@@ -325,7 +325,7 @@ def test_a_bundle_is_tried_on_the_engines_that_work_and_told_with_its_layers_and
     (finding,) = trials(tmp_path, TRIAL)
     assert (finding.check, finding.status) == ("ort-fp32", "ok")
     assert "4.20 ms a frame (4.00 to 5.10, 20 runs)" in finding.found
-    assert "of 3 convolutions and products: 1 u8, 1 i8, 1 f32" in finding.found
+    assert "of 3 convolutions and products 67% are int8: 1 u8, 1 i8, 1 f32" in finding.found
 
 
 def test_golden_tensors_that_differ_are_a_problem(tmp_path: Path) -> None:
@@ -338,6 +338,16 @@ def test_golden_tensors_that_differ_are_a_problem(tmp_path: Path) -> None:
 def test_an_engine_that_crashes_on_the_bundle_is_a_problem_with_the_fix(tmp_path: Path) -> None:
     (finding,) = trials(tmp_path, None, "\nit was ended by signal 4")
     assert (finding.status, finding.known) == ("problem", "illegal-instruction")
+
+
+def test_an_int8_model_without_one_int8_layer_is_a_problem(tmp_path: Path) -> None:
+    bundle = tiny_bundle(tmp_path)
+    files = tuple(f.model_copy(update={"precision": "int8"}) if f.role == "model" else f for f in bundle.files)
+    quantized = replace(bundle, manifest=bundle.manifest.model_copy(update={"files": files}))
+    for layers, status in (({"a": "f32"}, "problem"), ({"a": "f32", "b": "u8"}, "ok")):
+        asked = machine(tmp_path / "m", {"trial": Answer({**TRIAL, "layers": layers})}, tree=PC)
+        (finding,) = try_bundle(asked, quantized, [Finding("onnxruntime", "ok", "")])
+        assert (finding.check, finding.status) == ("ort-int8", status)
 
 
 def test_the_share_of_int8_counts_signed_and_unsigned() -> None:
