@@ -9,7 +9,9 @@ from tests.fake_tensorrt.checks import CHECKS
 from tests.fake_tensorrt.imitation import VERSIONS
 from tests.fake_tensorrt.world import World, compiled, compiler, doubling, picture
 
+from edgewright.runtime.backends.trt import logger_of
 from edgewright.runtime.errors import BackendError
+from edgewright.runtime.tensorrt.allocator import allocator_type
 from edgewright.runtime.tensorrt.cuda import Cuda, CudaError
 from edgewright.runtime.tensorrt.driver import preflight
 
@@ -69,3 +71,23 @@ def test_the_real_cuda_runtime_has_every_function_and_says_that_the_driver_is_mi
     assert caught.value.code == 35
     assert "cudaErrorInsufficientDriver (35)" in str(caught.value)
     assert "update the driver" in str(caught.value)
+
+
+def test_nvidias_own_classes_take_our_allocator_and_logger(make: Callable[..., World]) -> None:
+    """The real base classes, which an imitation may misjudge; no engine can be loaded without a driver."""
+    rtx = pytest.importorskip("tensorrt_rtx", reason="the optional package tensorrt-rtx is not installed")
+    world = make("11.4.0", False)
+    allocator = allocator_type(rtx)(Cuda(world.path))
+    assert allocator.reallocate_output_async("y", 0, 1000, 256, 1) == allocator.buffer.address != 0
+    assert allocator.buffer.size == 1000
+    allocator.notify_shape("y", rtx.Dims([2, 3]))
+    assert allocator.shape == (2, 3)
+    allocator.close()
+    world.assert_clean()
+    log = logger_of(rtx)
+    assert log is logger_of(rtx)
+    # Neither keeps what it was made from.
+    builder = rtx.Builder(log)
+    network = builder.create_network(0)
+    rtx.OnnxParser(network, log).parse(b"no model")
+    assert "parse" in log.quoted().lower()
