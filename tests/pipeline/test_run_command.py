@@ -15,6 +15,8 @@ import pytest
 from tests.tiny import blob_image, tiny_bundle
 
 from edgewright.pipeline.cli import main
+from edgewright.runtime.errors import SinkError
+from edgewright.runtime.sinks import Output, jsonl
 from edgewright.runtime.timing import STAGES, WAITS
 
 Run = Callable[..., tuple[int, str, str]]
@@ -105,6 +107,38 @@ def test_the_report_says_what_was_run_how_and_how_fast(run: Run, tmp_path: Path)
     assert report["bundle"]["digest"] == json.loads(Path("bundle/manifest.json").read_text())["digest"]
     assert (report["settings"]["conf_threshold"], report["settings"]["iou_threshold"]) == (0.4, 0.6)
     assert report["stages"]["infer"]["count"] == 3
+    assert (report["dropped"], report["events"]) == (0, {})
+
+
+def test_a_live_source_may_be_run_frame_by_frame(run: Run, tmp_path: Path) -> None:
+    words = ("--source", "synthetic:1:6?size=64x96&fps=200", "--sink", f"jsonl:{tmp_path}/run.jsonl")
+    status, out, _ = run(*words, "--frames", "all")
+    assert status == 0
+    assert out.startswith("6 frames, 0 skipped, ")
+    assert "dropped" not in out
+    frames = [json.loads(line)["frame"] for line in (tmp_path / "run.jsonl").read_text().splitlines()]
+    assert frames == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_sink_that_fails_ends_the_run_unless_it_may_drop(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = jsonl.FileSink.write
+
+    def full_at_frame_1(self: jsonl.FileSink, output: Output) -> None:
+        if output.frame.index == 1:
+            raise SinkError("no space left on device")
+        write(self, output)
+
+    monkeypatch.setattr(jsonl.FileSink, "write", full_at_frame_1)
+    words = ("--source", "synthetic:1:4?size=64x96", "--json", f"{tmp_path}/run.json")
+    status, _, err = run(*words, "--sink", f"jsonl:{tmp_path}/stop.jsonl")
+    assert (status, err.splitlines()[-1]) == (2, "error: no space left on device")
+    status, out, _ = run(*words, "--sink", f"jsonl:{tmp_path}/drop.jsonl", "--on-sink-error", "drop")
+    assert (status, json.loads((tmp_path / "run.json").read_text())["events"]) == (0, {"outputs_lost": 1})
+    assert "outputs_lost 1" in out
+    frames = [json.loads(line)["frame"] for line in (tmp_path / "drop.jsonl").read_text().splitlines()]
+    assert frames == [0, 2, 3]
 
 
 def test_max_frames_ends_a_source_without_end(run: Run) -> None:
