@@ -67,4 +67,5 @@ def int8_share(layers: dict[str, str]) -> float:
 def _shares(layers: dict[str, str]) -> str:
     kinds = list(layers.values())
     counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
-    return f"; of {len(kinds)} convolutions and products {int8_share(layers):.0%} are int8: {counts}" if kinds else ""
+    share = f" {int8_share(layers):.0%} are int8" if int8_share(layers) else ""
+    return f"; of {len(kinds)} convolutions and products{share}: {counts}" if kinds else ""
