@@ -165,14 +165,17 @@ def test_a_python_that_does_not_fit_is_refused_in_one_sentence(checkout_with_uv:
     assert "old-python" in refused.stderr
 
 
+WITHOUT_WINDOWS = "--no-install-package opencv-python --no-install-package opencv-contrib-python --group headless"
+
+
 @pytest.mark.parametrize(
     ("machine", "brings_cv2", "brings_libgl", "wanted"),
     [
         ("x86_64", False, True, []),
-        ("x86_64", False, False, ["--no-install-package opencv-python --group headless"]),
+        ("x86_64", False, False, [WITHOUT_WINDOWS]),
         ("aarch64", True, False, ["--system-site-packages"]),
         ("aarch64", False, True, ["--extra opencv"]),
-        ("aarch64", False, False, ["--no-install-package opencv-python --group headless"]),
+        ("aarch64", False, False, [WITHOUT_WINDOWS]),
     ],
 )
 def test_setup_takes_the_opencv_that_this_machine_can_load(
@@ -193,9 +196,36 @@ esac
     for _ in range(2):
         assert checkout_with_uv.setup("openvino", PYTHON="some-python").returncode == 0
     calls = [*checkout_with_uv.calls("venv"), *checkout_with_uv.calls("sync")]
-    options = ["--system-site-packages", "--extra opencv", "--no-install-package opencv-python --group headless"]
+    options = ["--system-site-packages", "--extra opencv", WITHOUT_WINDOWS]
     assert len(calls) == 2
     assert [option for option in options if any(option in call for call in calls)] == wanted
+
+
+@pytest.mark.parametrize(
+    ("brings_libgl", "wanted"),
+    [
+        (True, "--no-install-package opencv-python "),
+        (
+            False,
+            "--no-install-package opencv-python --no-install-package opencv-contrib-python --group headless-contrib",
+        ),
+    ],
+)
+def test_the_contributed_modules_come_instead_of_the_plain_opencv_and_not_beside_it(
+    checkout_with_uv: Checkout, brings_libgl: bool, wanted: str
+) -> None:
+    script = f"""#!/bin/sh
+case "$*" in
+  *_base_executable*) command -v "$0" ;;
+  *libGL*) exit {int(not brings_libgl)} ;;
+  *) exec "{sys.executable}" "$@" ;;
+esac
+"""
+    checkout_with_uv.provide("uname", "#!/bin/sh\necho x86_64\n")
+    checkout_with_uv.provide("some-python", script)
+    assert checkout_with_uv.setup("proposals", PYTHON="some-python").returncode == 0
+    (call,) = checkout_with_uv.calls("sync")
+    assert f"{wanted} ".strip() in call
 
 
 @pytest.mark.parametrize("path", SHELL_SCRIPTS, ids=lambda path: path.name)
