@@ -158,7 +158,8 @@ def command(
             failure = err
         statistics.events.update(engines.events)
         if json_file is not None:
-            write_json(json_file, report(loaded, source, engines.predictor.settings, statistics, failure))
+            settings = {**engines.predictor.settings, "loop": loop}
+            write_json(json_file, report(loaded, source, settings, statistics, failure))
         click.echo(summary(source, statistics), err="jsonl:-" in sink_uris)
     if failure is not None:
         raise failure

@@ -107,7 +107,7 @@ def test_the_report_says_what_was_run_how_and_how_fast(run: Run, tmp_path: Path)
     assert report["bundle"]["digest"] == json.loads(Path("bundle/manifest.json").read_text())["digest"]
     assert (report["settings"]["conf_threshold"], report["settings"]["iou_threshold"]) == (0.4, 0.6)
     assert report["stages"]["infer"]["count"] == 3
-    assert (report["dropped"], report["events"]) == (0, {})
+    assert (report["dropped"], report["events"], report["settings"]["loop"]) == (0, {}, "overlapped")
 
 
 def test_a_live_source_may_be_run_frame_by_frame(run: Run, tmp_path: Path) -> None:
