@@ -107,12 +107,13 @@ def search(
     *,
     budget: float,
     log: Log,
+    widen: bool = True,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Found:
     """The fastest of `plans`, or of their variants with the worst layers in float, whose drop is at most `budget`.
 
     A plan that is not faster than the float model, or loses more, is never chosen. When none of the plans keeps the budget,
-    the layers that suffer most go back to float, twice as many in each step.
+    the layers that suffer most go back to float, twice as many in each step; unless only `plans` themselves are wanted.
     """
     compared = [_compared(workbench, plan, log, tell) for plan in plans]
     usable = [trial for trial in compared if trial.problem is None]
@@ -120,7 +121,7 @@ def search(
         raise CalibrationError(f"no plan could be built: {compared[0].problem if compared else 'there is none'}")
     faster = [trial for trial in usable if trial.is_faster()]
     inside = _first_inside(_by_speed(faster), workbench, budget, log, tell)
-    if inside is None and faster:
+    if inside is None and faster and widen:
         inside = _refined(_by_damage(faster)[0].plan, workbench, budget, log, tell)
     return Found(inside, _reason(inside, faster, budget, log), tuple(log.trials.values()))
 

@@ -104,7 +104,7 @@ def quantize(
 
     The loss of the metric on `evaluation` is at most `max_drop` (a fraction: 0.005 is half a point of AP); without it, the
     change of the outputs on calibration images stands for the loss. `score` replaces the metric: a function of a bundle and a
-    precision, higher is better. `plans` are tried instead of the usual ones; `rank` measures every layer's share of the loss
+    precision, higher is better. `plans` are tried as they are instead of the usual ones; `rank` measures every layer's share of the loss
     even when no plan asks for it. `work` keeps what an interrupted run has done; None: beside the output.
     """
     check_writable_target(output, replace=replace)
@@ -132,7 +132,9 @@ def quantize(
         target=target, backend=_BACKENDS[target], evaluation=evaluation, scorer=score, budget=max_drop, threads=threads,
     )  # fmt: skip
     log = Log(folder / "search.json", _identity(bundle, chosen, evaluation, target))
-    found = search(bench, plans or default_plans(network, target), budget=max_drop, log=log, tell=tell)
+    found = search(
+        bench, plans or default_plans(network, target), budget=max_drop, log=log, widen=plans is None, tell=tell
+    )
     if rank and not bench.layers:
         tell("rank the layers")
         bench.ranking()
@@ -144,7 +146,7 @@ def quantize(
 def read_plan(path: Path) -> Plan:
     """The plan in a file; UsageError when there is none."""
     try:
-        return Plan.model_validate_json(path.read_bytes())
+        plan = Plan.model_validate_json(path.read_bytes())
     except OSError as err:
         raise UsageError(
             f"plan {path} cannot be read: {err.strerror}; give calibration/plan.json of a quantized bundle"
@@ -153,6 +155,9 @@ def read_plan(path: Path) -> Plan:
         raise UsageError(
             f"plan {path}: {first_problem(err)}; give calibration/plan.json of a quantized bundle"
         ) from err
+    if not plan.model_fields_set:
+        raise UsageError(f"plan {path} says nothing; give calibration/plan.json of a quantized bundle")
+    return plan
 
 
 def default_plans(network: Network, target: Target) -> tuple[Plan, ...]:
