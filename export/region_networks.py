@@ -109,9 +109,7 @@ class BoxHead(torch.nn.Module):
         super().__init__()
         widths = (features, *hidden)
         layers = [
-            part
-            for given, wanted in pairwise(widths)
-            for part in (torch.nn.Linear(given, wanted), torch.nn.ReLU())
+            part for given, wanted in pairwise(widths) for part in (torch.nn.Linear(given, wanted), torch.nn.ReLU())
         ]
         self.body = torch.nn.Sequential(torch.nn.Flatten(), *layers)
         self.classes = torch.nn.Linear(widths[-1], classes + 1)

@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from edgewright.runtime.jetson import jetson_linux as jetson_linux
 from edgewright.runtime.jetson import power_mode as power_mode

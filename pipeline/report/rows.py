@@ -62,8 +62,8 @@ def _change(finding: Finding) -> str:
     difference = finding.candidate - finding.baseline
     absolute = signed(difference, finding.unit)
     if finding.interval is not None:
-        low, high = (signed(bound, finding.unit) for bound in finding.interval)
-        return f"{absolute} ({low} to {high})"
+        bounds = [signed(bound, finding.unit) for bound in finding.interval]
+        return f"{absolute} ({bounds[0]} to {bounds[1]})"
     if finding.ratio is not None and finding.ratio_interval is not None:
         low, high = finding.ratio_interval
         return f"× {finding.ratio:.3f} ({low:.3f} to {high:.3f})"
