@@ -69,7 +69,8 @@ def test_a_method_gives_the_same_sound_regions_of_the_same_picture(uri: str) -> 
 @needs_contrib
 def test_selective_search_finds_the_regions_of_opencv_in_pixels_of_the_picture() -> None:
     image = render_scene(2, 0, (90, 120)).image
-    search = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()
+    contributed: Any = cv2
+    search = contributed.ximgproc.segmentation.createSelectiveSearchSegmentation()
     search.setBaseImage(image)
     search.switchToSelectiveSearchFast()
     wanted = {(x, y, x + w, y + h) for x, y, w, h in np.asarray(search.process()).tolist()}
