@@ -90,6 +90,8 @@ def test_a_run_tells_the_time_of_the_search_apart(bundle: Bundle, tmp_path: Path
         search,
         "--json",
         tmp_path / "run.json",
+        "--loop",
+        "sequential",
     )
     assert run("run", bundle.path, *words) == 0
     for line in lines(sink):
