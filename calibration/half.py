@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from edgewright.calibration.network import Network, infer_shapes
+from edgewright.calibration.network import Network, copied, infer_shapes
 from edgewright.calibration.sites import last_layers
 
 # Half of what float16 holds: images of the field may exceed those of the calibration.
@@ -36,8 +36,7 @@ def to_half(network: Network, largest: Mapping[str, float], *, float_nodes: Coll
     float32: at 640 pixels a float16 has steps of half a pixel.
     """
     kept = dict(_kept(network, largest, float_nodes))
-    model = onnx.ModelProto()
-    model.CopyFrom(network.model)
+    model = copied(network.model)
     _Caster(network, model.graph, frozenset(kept)).cast()
     return HalfNetwork(infer_shapes(model), kept)
 
@@ -107,7 +106,7 @@ class _Caster:
         for name, half in renamed.items():
             _rename(nodes, name, half)
             nodes.append(helper.make_node("Cast", [half], [name], name=f"{name}/to_float", to=TensorProto.FLOAT))
-        copies = [_copied(node) for node in nodes]
+        copies = [copied(node) for node in nodes]
         del self.graph.node[:]
         self.graph.node.extend(copies)
         self._drop_unread()
@@ -148,9 +147,3 @@ def _rename(nodes: Sequence[onnx.NodeProto], old: str, new: str) -> None:
             for index, name in enumerate(names):
                 if name == old:
                     names[index] = new
-
-
-def _copied(node: onnx.NodeProto) -> onnx.NodeProto:
-    copy = onnx.NodeProto()
-    copy.CopyFrom(node)
-    return copy

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from onnx import helper, numpy_helper, shape_inference, version_converter
 from edgewright.runtime.errors import CalibrationError
 
 Array = npt.NDArray[np.generic]
+Message = TypeVar("Message", onnx.ModelProto, onnx.NodeProto, onnx.TensorProto)
 
 # Scales for each channel came with 13; what is older becomes 17, which every engine of the last years reads.
 _MIN_OPSET, _RAISED_OPSET = 13, 17
@@ -91,13 +93,24 @@ class Network:
         return depth
 
 
+def copied(message: Message) -> Message:
+    """A copy of a model or node: what is changed is never the caller's."""
+    copy = type(message)()
+    copy.CopyFrom(message)
+    return copy
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """The version of the default operator set."""
+    return max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
+
+
 def prepared(model: onnx.ModelProto) -> Network:
     """A copy of the model, of opset 13 or later, with constants as initializers, batch norm folded, nodes named and shapes
     inferred. CalibrationError when it is quantized already.
     """
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    if max((entry.version for entry in copy.opset_import if entry.domain in ("", "ai.onnx")), default=0) < _MIN_OPSET:
+    copy = copied(model)
+    if opset_of(copy) < _MIN_OPSET:
         copy = version_converter.convert_version(copy, _RAISED_OPSET)
     if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in copy.graph.node):
         raise CalibrationError(
@@ -137,8 +150,7 @@ def constants_to_initializers(graph: onnx.GraphProto) -> None:
     for node in graph.node:
         value = attribute(node, "value")
         if node.op_type == "Constant" and isinstance(value, onnx.TensorProto):
-            tensor = onnx.TensorProto()
-            tensor.CopyFrom(value)
+            tensor = copied(value)
             tensor.name = node.output[0]
             graph.initializer.append(tensor)
         else:

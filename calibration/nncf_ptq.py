@@ -12,7 +12,7 @@ import onnx
 from edgewright.calibration.network import Network
 from edgewright.calibration.observe import Feeds
 from edgewright.calibration.plan import Plan, sites_of
-from edgewright.runtime.errors import CalibrationError
+from edgewright.runtime.errors import CalibrationError, first_line
 
 _log = logging.getLogger(__name__)
 # Of OpenVINO's operators, what may be quantized: everything else gains nothing and loses precision around SiLU and heads.
@@ -46,7 +46,7 @@ def quantize_by_nncf(
         with contextlib.redirect_stdout(sys.stderr):
             result = _quantize(nncf, model, feeds, plan, ignored)
     except Exception as err:  # nncf raises exceptions of many kinds without a common base
-        reason = (str(err).strip().splitlines() or [type(err).__name__])[0][:200]
+        reason = first_line(err, limit=200)
         raise CalibrationError(f"NNCF cannot quantize this network ({reason}); use the plan method 'qdq'") from err
     finally:
         source.unlink(missing_ok=True)

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import os
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,12 +14,10 @@ import numpy.typing as npt
 import onnx
 
 from edgewright.calibration.histogram import BINS, Histogram
+from edgewright.calibration.network import copied
+from edgewright.calibration.reference_session import VERSION, reference_session
 from edgewright.runtime.atomic import atomic_file
-from edgewright.runtime.cpu import usable_cores
 from edgewright.runtime.errors import CalibrationError
-
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-import onnxruntime
 
 _log = logging.getLogger(__name__)
 
@@ -66,9 +63,14 @@ def observe(
     `cache` is a file that an interrupted run continues from; it is used when it was written for the same `key` and the same
     tensors, else the log says which part differs. CalibrationError when a tensor becomes NaN or infinite.
     """
-    identity = {**(key or {}), "tensors": _digest(tensors), "onnxruntime": onnxruntime.__version__, "bins": str(BINS)}
+    identity = {
+        **(key or {}),
+        "tensors": _digest(tensors),
+        "onnxruntime": VERSION,
+        "bins": str(BINS),
+    }
     state = _resumed(cache, identity, tensors) or _State({name: Histogram.empty() for name in tensors}, 0, {})
-    session = _session(model, tensors)
+    session = reference_session(with_outputs(model, tensors))
     for index in range(state.images, len(feeds)):
         _add(state, tensors, session.run(list(tensors), feeds[index]()))
         state.images = index + 1
@@ -86,7 +88,7 @@ def largest_magnitudes(model: onnx.ModelProto, feeds: Sequence[Callable[[], Feed
     floats = {v.name for v in model.graph.value_info if v.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
     floats |= {value.name for value in model.graph.output}
     tensors = [name for name in produced if name in floats]
-    session = _session(model, tensors)
+    session = reference_session(with_outputs(model, tensors))
     found = dict.fromkeys(tensors, 0.0)
     for feed in feeds:
         for name, value in zip(tensors, session.run(tensors, feed()), strict=True):
@@ -96,8 +98,7 @@ def largest_magnitudes(model: onnx.ModelProto, feeds: Sequence[Callable[[], Feed
 
 def with_outputs(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelProto:
     """The model with `tensors` as its only outputs, and without the nodes that none of them needs."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
+    copy = copied(model)
     graph, inputs = copy.graph, {value.name for value in copy.graph.input}
     needed, kept = set(tensors), []
     for node in reversed(graph.node):
@@ -120,15 +121,6 @@ class _State:
     histograms: dict[str, Histogram]
     images: int
     points: dict[int, list[float]]
-
-
-def _session(model: onnx.ModelProto, tensors: Sequence[str]) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = usable_cores()
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    observed = with_outputs(model, tensors)
-    return onnxruntime.InferenceSession(observed.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def _add(state: _State, tensors: Sequence[str], values: Sequence[npt.NDArray[Any]]) -> None:

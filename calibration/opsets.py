@@ -6,16 +6,11 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper, version_converter
 
-from edgewright.calibration.network import Network, attribute, infer_shapes
-from edgewright.runtime.errors import CalibrationError
+from edgewright.calibration.network import Network, attribute, copied, infer_shapes, opset_of
+from edgewright.runtime.errors import CalibrationError, first_line
 
 # The releases between 17 and 20 changed the signatures of these operators; for all others a lower number is enough.
 _LOWEST = 17
-
-
-def opset_of(model: onnx.ModelProto) -> int:
-    """The version of the default operator set."""
-    return max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
 
 
 def to_opset(model: onnx.ModelProto, version: int) -> onnx.ModelProto:
@@ -29,9 +24,9 @@ def to_opset(model: onnx.ModelProto, version: int) -> onnx.ModelProto:
     except CalibrationError:
         raise
     except Exception as err:  # the converter and the checker each raise their own kinds
-        reason = (str(err).strip().splitlines() or [type(err).__name__])[0][:200]
         raise CalibrationError(
-            f"the network of opset {have} cannot be written in opset {version} ({reason}); export it with opset {version}"
+            f"the network of opset {have} cannot be written in opset {version} ({first_line(err, limit=200)}); export it with "
+            f"opset {version}"
         ) from err
     return changed
 
@@ -45,15 +40,13 @@ def _raised(model: onnx.ModelProto, version: int) -> onnx.ModelProto:
 def _lowered(model: onnx.ModelProto, have: int, version: int) -> onnx.ModelProto:
     if version < _LOWEST or have > 20:
         raise CalibrationError(f"opset {have} cannot be lowered to {version}; export the network with opset 17 to 20")
-    original = onnx.ModelProto()
-    original.CopyFrom(model)
-    copy = infer_shapes(original)
+    copy = infer_shapes(copied(model))
     network = Network(copy)
     nodes: list[onnx.NodeProto] = []
     for node in copy.graph.node:
         lower = _LOWER.get(node.op_type)
         nodes.extend([node] if lower is None else lower(network, node, version))
-    replaced = [_copied(node) for node in nodes]
+    replaced = [copied(node) for node in nodes]
     del copy.graph.node[:]
     copy.graph.node.extend(replaced)
     for entry in copy.opset_import:
@@ -188,12 +181,6 @@ def _drop(node: onnx.NodeProto, name: str) -> None:
     kept = [entry for entry in node.attribute if entry.name != name]
     del node.attribute[:]
     node.attribute.extend(kept)
-
-
-def _copied(node: onnx.NodeProto) -> onnx.NodeProto:
-    copy = onnx.NodeProto()
-    copy.CopyFrom(node)
-    return copy
 
 
 _REDUCTIONS = (

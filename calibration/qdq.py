@@ -9,7 +9,7 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-from edgewright.calibration.network import Network, infer_shapes
+from edgewright.calibration.network import Network, copied, infer_shapes
 from edgewright.calibration.sites import Sites
 
 Activation = Literal["int8", "uint8"]
@@ -52,8 +52,7 @@ def write_qdq(
     OpenVINO computes best. Weights are symmetric for each output channel, of 7 bits where the target adds up products in 16
     bits (x86 without VNNI). Scales are float32, and stay positive in float16.
     """
-    model = onnx.ModelProto()
-    model.CopyFrom(network.model)
+    model = copied(network.model)
     writer = _Writer(model.graph)
     pairs = {
         name: writer.activation_pair(name, shared, activation) for name, shared in shared_ranges(sites, ranges).items()
@@ -144,7 +143,7 @@ class _Writer:
             nodes.append(node)
             for name in node.output:
                 nodes.extend(self._pairs.get(name, []))
-        ordered = [_copy(node) for node in nodes]
+        ordered = [copied(node) for node in nodes]
         del self.graph.node[:]
         self.graph.node.extend(ordered)
         read = {name for node in self.graph.node for name in node.input} | network.outputs
@@ -155,12 +154,6 @@ class _Writer:
     def _constant(self, name: str, values: npt.ArrayLike) -> str:
         self.graph.initializer.append(numpy_helper.from_array(np.asarray(values), name))
         return name
-
-
-def _copy(node: onnx.NodeProto) -> onnx.NodeProto:
-    copy = onnx.NodeProto()
-    copy.CopyFrom(node)
-    return copy
 
 
 def _redirect(node: onnx.NodeProto, old: str, new: str) -> None:

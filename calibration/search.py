@@ -126,6 +126,12 @@ def search(
     return Found(inside, _reason(inside, faster, budget, log), tuple(log.trials.values()))
 
 
+def kept_because(plan: Plan, score: Score, ratio: float | None, budget: float) -> str:
+    """What a plan costs and gains, in a line; `ratio` is its time over that of the float model."""
+    speed = "" if ratio is None else f", {1 / ratio:.2f} times as fast"
+    return f"{plan.describe()}: drop {100 * score.drop:.2f} of {100 * budget:.2f} points{speed}"
+
+
 def _compared(workbench: Workbench, plan: Plan, log: Log, tell: Callable[[str], None]) -> Trial:
     """The trial of a plan with its damage and speed."""
     known = log.trials.get(plan.digest)
@@ -218,8 +224,7 @@ def _by_damage(trials: Sequence[Trial]) -> list[Trial]:
 
 def _reason(chosen: Trial | None, faster: Sequence[Trial], budget: float, log: Log) -> str:
     if chosen is not None and chosen.score is not None:
-        speed = "" if chosen.ratio is None else f", {1 / chosen.ratio:.2f} times as fast"
-        return f"{chosen.plan.describe()}: drop {100 * chosen.score.drop:.2f} of {100 * budget:.2f} points{speed}"
+        return kept_because(chosen.plan, chosen.score, chosen.ratio, budget)
     timed = [trial for trial in log.trials.values() if trial.ratio is not None]
     if not faster and timed:
         best = min(timed, key=lambda trial: trial.ratio or 1.0)

@@ -5,15 +5,14 @@ from dataclasses import replace
 from typing import Any
 
 import numpy.typing as npt
-import onnx
 import onnxruntime
 
 from edgewright.calibration.damage import damage
 from edgewright.calibration.network import Network
 from edgewright.calibration.observe import Feeds
 from edgewright.calibration.qdq import Range, write_qdq
+from edgewright.calibration.reference_session import reference_session
 from edgewright.calibration.sites import Layer, Sites
-from edgewright.runtime.cpu import usable_cores
 from edgewright.runtime.spec import ModelSpec, Strict
 
 
@@ -40,7 +39,8 @@ def rank_layers(
     `known` holds damages of an interrupted run, which are not measured again.
     """
     inputs = [feed() for feed in feeds]
-    wanted = [_run(session, one) for session in [_session(network.model)] for one in inputs]
+    floats = reference_session(network.model)
+    wanted = [_run(floats, one) for one in inputs]
     ranked = []
     for number, layer in enumerate(sites.layers, start=1):
         value = (known or {}).get(layer.node)
@@ -67,19 +67,9 @@ def _alone(
         if layer.activation in group:
             members = [ranges[name] for name in group]
             shared[layer.activation] = Range(min(m.low for m in members), max(m.high for m in members))
-    session = _session(write_qdq(network, only, shared))
+    session = reference_session(write_qdq(network, only, shared), as_written=True)
     total = sum(damage(reference, _run(session, one), spec) for one, reference in zip(inputs, wanted, strict=True))
     return total / len(inputs)
-
-
-def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = usable_cores()
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.disable_quant_qdq", "1")
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def _run(session: onnxruntime.InferenceSession, feeds: Feeds) -> dict[str, npt.NDArray[Any]]:

@@ -16,6 +16,7 @@ from edgewright.runtime.backends import Setting, Tensors
 from edgewright.runtime.bundle import Bundle, file_sha256
 from edgewright.runtime.errors import CalibrationError
 from edgewright.runtime.predictor import Predictor
+from edgewright.runtime.proposals import open_method
 from edgewright.runtime.results import Image
 from edgewright.runtime.sources import IMAGE_SUFFIXES, open_source
 from edgewright.runtime.spec import ModelSpec, TensorSpec
@@ -50,7 +51,9 @@ def feeds_of(bundle: Bundle, images: tuple[Candidate, ...], *, seed: int = 0) ->
             f"{bundle.spec.name} is a promptable network of several graphs, which is not quantized yet; run it in fp32"
         )
     tap = _Tap(bundle.spec)
-    predictor = Predictor(bundle.spec, tap, bundle.spec.postprocess)
+    wanted = bundle.spec.proposals
+    method = None if wanted is None else open_method(wanted.method)
+    predictor = Predictor(bundle.spec, tap, bundle.spec.postprocess, method=method)
     tiles = 1 if bundle.spec.tiling is None else _TILES_OF_AN_IMAGE
     return [
         partial(_tapped, predictor, tap, image, tile, seed + number)

@@ -4,7 +4,6 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
@@ -16,8 +15,9 @@ from edgewright.calibration.isa import sums_exactly
 from edgewright.calibration.network import Network, prepared
 from edgewright.calibration.observe import largest_magnitudes, observe
 from edgewright.calibration.plan import Plan, sites_of
+from edgewright.calibration.reference_session import VERSION
 from edgewright.calibration.samples import USUAL, Audit, CalibrationSet, choose
-from edgewright.calibration.search import LEAST_GAIN, Found, Log, Score, Trial, search
+from edgewright.calibration.search import LEAST_GAIN, Found, Log, Score, Trial, kept_because, search
 from edgewright.calibration.sensitivity import LayerDamage
 from edgewright.pipeline.calibration_images import candidates, digests, feeds_of
 from edgewright.pipeline.datasets import Dataset
@@ -104,8 +104,8 @@ def quantize(
 
     The loss of the metric on `evaluation` is at most `max_drop` (a fraction: 0.005 is half a point of AP); without it, the
     change of the outputs on calibration images stands for the loss. `score` replaces the metric: a function of a bundle and a
-    precision, higher is better. `plans` are tried as they are instead of the usual ones; `rank` measures every layer's share of the loss
-    even when no plan asks for it. `work` keeps what an interrupted run has done; None: beside the output.
+    precision, higher is better. `plans` are tried as they are instead of the usual ones; `rank` measures every layer's share
+    of the loss even when no plan asks for it. `work` keeps what an interrupted run has done; None: beside the output.
     """
     check_writable_target(output, replace=replace)
     if any(file.precision == "int8" for file in bundle.files):
@@ -211,7 +211,7 @@ def _calibration_set(
 
 def _identity(bundle: Bundle, chosen: CalibrationSet, evaluation: Dataset | None, target: str) -> str:
     parts = [bundle.digest, chosen.audit.digest, evaluation.digest if evaluation is not None else "-", target]
-    return " ".join([*parts, metadata.version("onnxruntime")])
+    return " ".join([*parts, VERSION])
 
 
 def _release(
@@ -243,7 +243,7 @@ def _release(
         data=data,
         evaluation=bench.evaluation.uri if bench.evaluation is not None else None,
         plan=plan,
-        reason=found.reason,
+        reason=results[2].reason,
         precisions=tuple(results),
         trials=found.trials,
         layers=bench.layers,
@@ -341,7 +341,7 @@ def _int8_result(bench: Bench, found: Found) -> PrecisionResult:
         ratio_interval=timing[1] if timing else None,
         size_mib=_mib([file.path for file in bench.files(trial.plan)]),
         promoted=refusal is None,
-        reason=refusal or found.reason,
+        reason=refusal or kept_because(trial.plan, trial.score, timing[0] if timing else None, bench.budget),
         executed=executed,
         fell_back=fell_back,
     )

@@ -6,7 +6,14 @@ from typing import Literal
 
 import onnx
 
-from edgewright.calibration.network import Network, constants_to_initializers, infer_shapes, name_nodes
+from edgewright.calibration.network import (
+    Network,
+    constants_to_initializers,
+    copied,
+    infer_shapes,
+    name_nodes,
+    opset_of,
+)
 from edgewright.runtime import plugins
 from edgewright.runtime.tensorrt.targets import Dialect, Target
 
@@ -47,13 +54,11 @@ def lint(
     `dialect` None is the target's own. A rule set is a file of this folder with `check(context)`; those of OpenVINO are in
     `openvino_rules`, all others are TensorRT's.
     """
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
+    copy = copied(model)
     constants_to_initializers(copy.graph)
     name_nodes(copy.graph)
     network = Network(infer_shapes(copy))
-    opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
-    context = Context(network, opset, target, precision, dialect or target.dialect)
+    context = Context(network, opset_of(model), target, precision, dialect or target.dialect)
     wanted = ("openvino_rules",) if target.name == "openvino" else rule_sets()
     found = [finding for name in wanted for finding in plugins.load(__name__, name).check(context)]
     order = {"error": 0, "warning": 1, "note": 2}

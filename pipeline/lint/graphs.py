@@ -8,7 +8,7 @@ import onnx
 
 from edgewright.pipeline.lint import Finding, lint
 from edgewright.runtime.bundle import BundleFile, load_bundle
-from edgewright.runtime.errors import UsageError
+from edgewright.runtime.errors import UsageError, first_line
 from edgewright.runtime.tensorrt.targets import Dialect, Target, find_target
 
 OPENVINO = Target("openvino", (0,), 99)
@@ -54,7 +54,7 @@ def _checked(path: Path, name: str, target: Target, precision: str, dialect: Dia
     try:
         model = onnx.load(str(path))
     except Exception as err:  # protobuf and the file system each raise their own kinds
-        reason = (str(err).strip().splitlines() or [type(err).__name__])[0][:120]
+        reason = first_line(err, limit=120)
         raise UsageError(f"{path} cannot be read as ONNX ({reason}); give a bundle or an ONNX file") from err
     return CheckedGraph(name, precision, lint(model, target, precision=precision, dialect=dialect))
 

@@ -8,9 +8,8 @@ from tests.calibration.graphs import images, residual_network, run
 from tests.tiny import tiny_bundle
 
 from edgewright.calibration.artefacts import NewFile, openvino_model, strong_model, weak_model, with_files
-from edgewright.calibration.network import prepared
+from edgewright.calibration.network import opset_of, prepared
 from edgewright.calibration.observe import observe
-from edgewright.calibration.opsets import opset_of
 from edgewright.calibration.plan import Plan, sites_of
 from edgewright.runtime.bundle import load_bundle
 

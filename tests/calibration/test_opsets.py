@@ -6,7 +6,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tests.calibration.graphs import Array, run
 
-from edgewright.calibration.opsets import opset_of, to_opset
+from edgewright.calibration.network import opset_of
+from edgewright.calibration.opsets import to_opset
 from edgewright.runtime.errors import CalibrationError
 
 X: Array = np.random.default_rng(0).normal(size=(1, 4, 8, 8)).astype(np.float32)

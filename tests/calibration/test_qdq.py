@@ -9,9 +9,9 @@ from onnx import helper, numpy_helper
 from tests.calibration.graphs import Array, images, residual_network, run
 
 from edgewright.calibration.collectors import threshold
-from edgewright.calibration.network import Network, prepared
+from edgewright.calibration.network import Network, opset_of, prepared
 from edgewright.calibration.observe import Observation, observe
-from edgewright.calibration.opsets import opset_of, to_opset
+from edgewright.calibration.opsets import to_opset
 from edgewright.calibration.qdq import (
     Activation,
     Range,

@@ -11,6 +11,7 @@ import pytest
 from edgewright.export.from_torch import import_torch
 from edgewright.export.request import ExportRequest
 from edgewright.pipeline.benchmark import benchmark
+from edgewright.pipeline.calibration_images import candidates, feeds_of
 from edgewright.pipeline.cli import main
 from edgewright.pipeline.datasets import open_dataset
 from edgewright.pipeline.evaluate import evaluate
@@ -177,3 +178,14 @@ def test_regions_that_a_network_does_not_take_are_refused(bundle: Bundle, folder
     with pytest.raises(UsageError, match="have no use for propose; leave it out"):
         import_torch(plain, tmp_path / "bundle")
     assert run("propose", "--data", "synthetic:1:1", "-o", tmp_path / "boxes.txt") == 2
+
+
+def test_calibration_is_fed_with_regions_as_the_device_is(bundle: Bundle) -> None:
+    (picture,) = candidates("synthetic:1:1")
+    (feed,) = feeds_of(bundle, (picture,))
+    with open_predictor(bundle) as predictor:
+        wanted, _ = predictor.prepare(picture.image())
+        fed = feed()
+        assert set(fed) == {"images", "proposals"}
+        for name, values in fed.items():
+            np.testing.assert_array_equal(values, wanted[name])
