@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgewright.pipeline.history_database import Tables, insert_if_new, opened, waiting, writing
 from edgewright.pipeline.report.facts import backend_of, device_words
+from edgewright.pipeline.report.numbers import HEADLINES
 from edgewright.pipeline.report.schema import Report, utc_now
 
 if TYPE_CHECKING:
@@ -18,18 +19,6 @@ if TYPE_CHECKING:
 
 ENVIRONMENT = "EDGEWRIGHT_HISTORY"
 DEFAULT = "edgewright_history.sqlite"
-# What a trend shows unless it is asked for other metrics, in this order.
-METRICS = (
-    "AP",
-    "mask-AP",
-    "mIoU",
-    "Dice",
-    "PQ",
-    "latency.end_to_end.p50",
-    "latency.end_to_end.p99",
-    "peak_rss",
-    "model_size",
-)
 
 
 @dataclass(frozen=True)
@@ -74,7 +63,7 @@ def add(reports: Sequence[Report], location: str) -> int:
 
 
 def trends(
-    location: str, *, bundle: str | None = None, device: str | None = None, metrics: Sequence[str] = METRICS
+    location: str, *, bundle: str | None = None, device: str | None = None, metrics: Sequence[str] = HEADLINES
 ) -> tuple[Trend, ...]:
     """The trends of the metrics (names or patterns), of bundles whose name is or whose digest starts with `bundle`, on devices
     whose name holds `device`. DataError when there is no history."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 )
 @json_option
 def command(recipe: str, output: str | None, json_path: str | None) -> int:
-    """Export, verify, evaluate, benchmark and gate as RECIPE.yaml says.
+    """Export, quantize, verify, evaluate, benchmark and gate as RECIPE.yaml says.
 
     A stage whose inputs did not change is reused; every stage says why it ran. Interrupted, it goes on where it stopped.
     Exit status 1 when the gate fails.
@@ -63,19 +63,12 @@ def command(recipe: str, output: str | None, json_path: str | None) -> int:
 
 def _summary(measurements: "Sequence[Measurement]") -> str:
     """The few numbers that a reader looks for first."""
-    wanted = (
-        "AP",
-        "AP50",
-        "mIoU",
-        "Dice",
-        "PQ",
-        "latency.end_to_end.p50",
-        "latency.end_to_end.p99",
-        "peak_rss",
-        "model_size",
-    )
+    from edgewright.pipeline.report.numbers import HEADLINES
+
     by_name = {m.name: m for m in measurements}
     units = {
-        name: "" if by_name[name].unit == "fraction" else f" {by_name[name].unit}" for name in wanted if name in by_name
+        name: "" if by_name[name].unit == "fraction" else f" {by_name[name].unit}"
+        for name in HEADLINES
+        if name in by_name
     }
     return ", ".join(f"{name} {by_name[name].value:.4g}{unit}" for name, unit in units.items())

@@ -48,11 +48,12 @@ def command(
     from dataclasses import asdict
 
     from edgewright.pipeline.console import result_console, write_json
-    from edgewright.pipeline.history import METRICS, default_location, trends
+    from edgewright.pipeline.history import default_location, trends
     from edgewright.pipeline.outputs import refuse_same_file
+    from edgewright.pipeline.report.numbers import HEADLINES
 
     refuse_same_file({"--plot": plot_path, "--json": json_path})
-    found = trends(location or default_location(), bundle=bundle, device=device, metrics=metrics or METRICS)
+    found = trends(location or default_location(), bundle=bundle, device=device, metrics=metrics or HEADLINES)
     if json_path is not None:
         write_json(json_path, {"trends": [asdict(trend) for trend in found]})
     if plot_path is not None:

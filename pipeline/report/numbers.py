@@ -1,5 +1,19 @@
 """Numbers as people read them."""
 
+# What a reader looks for first, in this order.
+HEADLINES = (
+    "AP",
+    "AP50",
+    "mask-AP",
+    "mIoU",
+    "Dice",
+    "PQ",
+    "latency.end_to_end.p50",
+    "latency.end_to_end.p99",
+    "peak_rss",
+    "model_size",
+)
+
 
 def shown(value: float, unit: str, *, apart_from: float | None = None) -> str:
     """The value with its unit: three decimals for a fraction, else four digits; more where it would read like
