@@ -31,9 +31,12 @@ def quantize_by_nncf(
     """Write the quantized network as OpenVINO IR to `output` (.xml, with its .bin beside it).
 
     The layers that the plan keeps float stay float. `folder` receives a temporary ONNX file. CalibrationError when NNCF
-    cannot quantize the graph.
+    cannot quantize the graph, or is not installed: a search goes on with its other plans.
     """
-    import nncf
+    try:
+        import nncf
+    except ModuleNotFoundError as err:
+        raise CalibrationError("NNCF is not installed; run: pip install 'edgewright[quantize]'") from err
     import openvino
 
     nncf.set_log_level(logging.ERROR)

@@ -142,6 +142,7 @@ def _compared(workbench: Workbench, plan: Plan, log: Log, tell: Callable[[str], 
         damage = workbench.damage(plan)
         timing = workbench.ratio(plan)
     except CalibrationError as err:
+        tell(f"left out: {plan.describe()}: {err}")
         return log.add(Trial(plan=plan, damage=1.0, problem=str(err)))
     ratio, interval = timing if timing is not None else (None, None)
     return log.add(Trial(plan=plan, damage=damage, ratio=ratio, ratio_interval=interval))

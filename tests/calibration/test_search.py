@@ -107,7 +107,9 @@ def test_a_plan_that_cannot_be_built_is_left_out_with_its_reason() -> None:
             return super().damage(plan)
 
     workbench = Broken({PERCENTILE.digest: 0.0}, {PERCENTILE.digest: 0.5})
-    result = found(workbench, MINMAX, PERCENTILE)
+    said: list[str] = []
+    result = search(workbench, [MINMAX, PERCENTILE], budget=0.005, log=Log(None, "test"), tell=said.append)
+    assert "left out: minmax: no such kernel" in said
     assert [trial.problem for trial in result.trials] == ["no such kernel", None]
     assert result.chosen is not None
     with pytest.raises(CalibrationError, match="no plan could be built: no such kernel"):
