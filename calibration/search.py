@@ -135,7 +135,8 @@ def kept_because(plan: Plan, score: Score, ratio: float | None, budget: float) -
 def _compared(workbench: Workbench, plan: Plan, log: Log, tell: Callable[[str], None]) -> Trial:
     """The trial of a plan with its damage and speed."""
     known = log.trials.get(plan.digest)
-    if known is not None:
+    # What could not be built is tried again: a package may have been installed since.
+    if known is not None and known.problem is None:
         return known
     tell(f"build and time: {plan.describe()}")
     try:

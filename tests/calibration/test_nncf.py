@@ -1,4 +1,5 @@
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -8,11 +9,12 @@ from tests.calibration.graphs import images, residual_network
 
 from edgewright.calibration.network import prepared
 from edgewright.calibration.nncf_ptq import quantize_by_nncf
+from edgewright.calibration.observe import Feeds
 from edgewright.calibration.plan import Plan
 from edgewright.runtime.errors import CalibrationError
 
 NETWORK, PLAN = prepared(residual_network()), Plan(method="nncf")
-FEEDS = [partial(dict, images=image) for image in images(4)]
+FEEDS: list[Callable[[], Feeds]] = [partial(dict, images=image) for image in images(4)]
 
 
 def test_nncf_quantizes_the_layers_of_the_plan_and_no_others(tmp_path: Path) -> None:

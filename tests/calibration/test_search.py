@@ -116,6 +116,24 @@ def test_a_plan_that_cannot_be_built_is_left_out_with_its_reason() -> None:
         found(workbench, MINMAX)
 
 
+def test_what_could_not_be_built_is_tried_again(tmp_path: Path) -> None:
+    class Mended(Bench):
+        broken = True
+
+        def damage(self, plan: Plan) -> float:
+            if self.broken:
+                raise CalibrationError("a package is missing")
+            return super().damage(plan)
+
+    workbench, path = Mended({PERCENTILE.digest: 0.0}, {PERCENTILE.digest: 0.5}), tmp_path / "log.json"
+    with pytest.raises(CalibrationError, match="a package is missing"):
+        found(workbench, PERCENTILE, log=Log(path, "a"))
+    workbench.broken = False
+    result = found(workbench, PERCENTILE, log=Log(path, "a"))
+    assert result.chosen is not None
+    assert result.chosen.problem is None
+
+
 def test_an_interrupted_search_does_nothing_twice(tmp_path: Path) -> None:
     path, first = tmp_path / "log.json", bench([0.03], [0.4], per_layer=0.02)
 
