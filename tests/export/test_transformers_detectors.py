@@ -78,7 +78,7 @@ def test_the_wrapped_network_finds_what_transformers_post_processing_finds(kind:
     assert total > 10
 
 
-@pytest.fixture(scope="module", params=["detr", "rt_detr_v2", "d_fine"])
+@pytest.fixture(scope="module", params=["detr", "rt_detr", "rt_detr_v2", "d_fine"])
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Any, Bundle]:
     """A kind of detectors, one of them, and its bundle."""
     network, folder = detector(request.param), tmp_path_factory.mktemp(request.param)
