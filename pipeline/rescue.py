@@ -25,10 +25,11 @@ class Opener:
 
 
 class Engines:
-    """The predictor in use, by the first opener that works; `events` counts "backend_restarts" and "backend_fallbacks"."""
+    """The predictor in use, by the first opener that works; `events`, the run's own if they are given, counts
+    "backend_restarts" and "backend_fallbacks"."""
 
-    def __init__(self, openers: Sequence[Opener]) -> None:
-        self.events: Counter[str] = Counter()
+    def __init__(self, openers: Sequence[Opener], *, events: Counter[str] | None = None) -> None:
+        self.events: Counter[str] = Counter() if events is None else events
         self._openers = list(openers)
         self._may_restart = True
         self.predictor = self._first()

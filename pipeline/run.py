@@ -20,7 +20,8 @@ from edgewright.runtime.predictor import Predictor
 from edgewright.runtime.sinks import Output, Sink, SinkContext, open_sinks
 from edgewright.runtime.sinks._lenient import LenientSink
 from edgewright.runtime.sources import Source
-from edgewright.runtime.supervision import SupervisedSource
+from edgewright.runtime.status import RunStatus, SourceStatus
+from edgewright.runtime.supervision import SourceState, SupervisedSource
 from edgewright.runtime.timing import table
 
 FORMAT = 1
@@ -38,6 +39,7 @@ def run(
     newest: bool | None = None,
     lenient: bool | None = None,
     replace: Callable[[BackendError], Predictor] | None = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Run `source` through `predictor` into the sinks until its end, `max_frames`, SIGINT or SIGTERM, or until nobody
     reads standard output any more.
@@ -45,15 +47,23 @@ def run(
     The overlapped loop gives the network the `newest` frame of a live source and drops those before it that nobody had time
     for, unless told otherwise; the sequential one takes frames as they come. `lenient` sinks that cannot write lose outputs
     and are tried again, others end the run; the default is lenient for live sources. `replace` gives the predictor to go on
-    with when the engine fails; the frames that it had in hand are lost.
+    with when the engine fails; the frames that it had in hand are lost. `tell` gets what a sink has to say to whoever started
+    the run.
 
     The sinks are closed in any case, and `statistics` holds what was done, also after an error.
     """
     labels = predictor.spec.labels
     chosen = run_loop if loop == "sequential" else partial(run_overlapped, newest=newest)
+    sinks: Sequence[Sink] = ()
+
+    def status() -> RunStatus:
+        _count_lost(sinks, statistics)
+        return _status(source, predictor, statistics)
+
+    context = SinkContext(labels, source.name, source.fps, source.live, status, tell)
     try:
         with (
-            open_sinks(sink_uris, SinkContext(labels, source.name, source.fps, source.live)) as opened,
+            open_sinks(sink_uris, context) as opened,
             stop_on_signals(source.interrupt) as stop,
             _bar(source, max_frames, statistics) as on_output,
         ):
@@ -127,8 +137,18 @@ def events(source: Source, statistics: RunStatistics) -> Counter[str]:
     """What went wrong in a run and was put right, and how often."""
     counted = Counter(statistics.events)
     if isinstance(source, SupervisedSource):
-        counted.update(source.events)
+        # A copy is made in one step; another thread may count in the meantime.
+        counted.update(source.events.copy())
     return +counted
+
+
+def _status(source: Source, predictor: Predictor, statistics: RunStatistics) -> RunStatus:
+    state: SourceState = "running" if statistics.frames else "starting"
+    if isinstance(source, SupervisedSource):
+        state = source.state
+    dropped = statistics.dropped + source.dropped
+    one = SourceStatus(source.name, state, dropped=dropped, skipped=source.skipped)
+    return RunStatus(predictor.spec.name, predictor.settings, (one,), events(source, statistics))
 
 
 def report(

@@ -137,7 +137,10 @@ def command(
     with (
         atomic_file(json_path) if json_path is not None else nullcontext() as json_file,
         open_supervised(source_uri, newest=frames != "all") as source,
-        Engines([Opener(name, partial(open_with, backend=name)) for name in (backend, fallback) if name]) as engines,
+        Engines(
+            [Opener(name, partial(open_with, backend=name)) for name in (backend, fallback) if name],
+            events=statistics.events,
+        ) as engines,
     ):
         try:
             run(
@@ -150,13 +153,13 @@ def command(
                 newest=None if frames is None else frames == "newest",
                 lenient=None if on_sink_error is None else on_sink_error == "drop",
                 replace=engines.replace,
+                tell=partial(click.echo, err=True),
             )
         except EdgeError as err:
             # What was done before an error is told as well: the run may have lasted for weeks.
             if statistics.frames == 0:
                 raise
             failure = err
-        statistics.events.update(engines.events)
         if json_file is not None:
             settings = {**engines.predictor.settings, "loop": loop}
             write_json(json_file, report(loaded, source, settings, statistics, failure))

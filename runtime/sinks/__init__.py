@@ -2,7 +2,7 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,17 +11,27 @@ from types import TracebackType
 from edgewright.runtime import plugins
 from edgewright.runtime.errors import SinkError, UsageError
 from edgewright.runtime.results import Frame, Image, Result
+from edgewright.runtime.status import RunStatus
 from edgewright.runtime.uri import split_word
+
+
+def _say_nothing(sentence: str) -> None:
+    pass
 
 
 @dataclass(frozen=True)
 class SinkContext:
-    """What a sink may need to know of the run: the class names; the source's name, rate, and whether it is live."""
+    """What a sink may need to know of the run: the class names; the source's name, rate, and whether it is live.
+
+    `status` says what the run is doing when it is called, from any thread; `tell` says a sentence to whoever started the run.
+    """
 
     labels: tuple[str, ...]
     source: str = ""
     fps: float | None = None
     live: bool = False
+    status: Callable[[], RunStatus] | None = None
+    tell: Callable[[str], None] = _say_nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +51,10 @@ class Output:
 class Sink(ABC):
     """Takes outputs in order; close it, or use it in `with`. SinkError says why an output could not be written."""
 
-    wants_picture: bool = False
+    @property
+    def wants_picture(self) -> bool:
+        """Whether the next output should have its picture; asked for every frame, since to draw one takes time."""
+        return False
 
     @abstractmethod
     def write(self, output: Output) -> None:

@@ -13,10 +13,13 @@ class LenientSink(Sink):
 
     def __init__(self, sink: Sink, name: str) -> None:
         self.lost = 0
-        self.wants_picture = sink.wants_picture
         self._sink = sink
         self._name = name
         self._refused = 0
+
+    @property
+    def wants_picture(self) -> bool:
+        return self._sink.wants_picture
 
     def write(self, output: Output) -> None:
         try:

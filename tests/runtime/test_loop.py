@@ -73,9 +73,13 @@ class Keep(Sink):
     """Keeps what it gets; the output number `fail_at` cannot be written."""
 
     def __init__(self, *, wants_picture: bool = False, fail_at: int | None = None) -> None:
-        self.wants_picture = wants_picture
+        self._wants_picture = wants_picture
         self.fail_at = fail_at
         self.outputs: list[Output] = []
+
+    @property
+    def wants_picture(self) -> bool:
+        return self._wants_picture
 
     def write(self, output: Output) -> None:
         if len(self.outputs) + 1 == self.fail_at:
