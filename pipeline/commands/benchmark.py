@@ -58,9 +58,9 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--scenario",
-    type=click.Choice(["single_stream", "multi_stream", "offline"]),
+    type=click.Choice(["single_stream", "multi_stream", "offline", "engine"]),
     default=None,
-    help="A scenario of MLPerf Inference to run for --seconds more.",
+    help="A scenario of MLPerf Inference to run for --seconds more; or the engine alone, as benchmark_app and trtexec time it.",
 )
 @click.option(
     "--accuracy",

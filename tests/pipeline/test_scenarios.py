@@ -18,6 +18,11 @@ class Timed(StubPredictor):
 
     def __init__(self) -> None:
         super().__init__(seconds=0.002)
+        self.inferences = 0
+
+    def infer(self, feeds: Any) -> Any:
+        self.inferences += 1
+        return super().infer(feeds)
 
     def __enter__(self) -> "Timed":
         return self
@@ -48,6 +53,8 @@ def test_the_definitions_are_those_of_the_rules() -> None:
         "single_stream": (1, 90, 1024, 600),
         "multi_stream": (8, 99, 662, 600),
         "offline": (24_576, None, 1, 600),
+        # Not one of theirs.
+        "engine": (1, 50, 1, 0),
     }
 
 
@@ -77,6 +84,15 @@ def test_offline_every_core_has_a_predictor_of_its_own() -> None:
     assert len(opened) == 3
     assert run.samples == sum(len(stub.images) for stub in opened) - 5  # a pilot of five finds how many to send
     assert run.measurement.value == pytest.approx(run.samples / run.seconds)
+
+
+def test_the_engine_is_timed_alone_on_tensors_that_are_prepared_once() -> None:
+    run, opened = played("engine")
+    assert (run.measurement.name, run.measurement.unit) == ("engine.p50", "ms")
+    assert len(opened[0].images) == 1
+    assert opened[0].inferences > run.queries > 1
+    assert run.measurement.value >= 2
+    assert run.missing == ()
 
 
 def test_a_short_run_says_what_it_lacks() -> None:
