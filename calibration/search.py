@@ -2,8 +2,10 @@
 
 import json
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -115,7 +117,8 @@ def search(
     A plan that is not faster than the float model, or loses more, is never chosen. When none of the plans keeps the budget,
     the layers that suffer most go back to float, twice as many in each step; unless only `plans` themselves are wanted.
     """
-    compared = [_compared(workbench, plan, log, tell) for plan in plans]
+    pace = _Pace(len(plans), "plan", tell)
+    compared = [pace.timed(partial(_compared, workbench, plan, log)) for plan in plans]
     usable = [trial for trial in compared if trial.problem is None]
     if not usable:
         raise CalibrationError(f"no plan could be built: {compared[0].problem if compared else 'there is none'}")
@@ -130,6 +133,31 @@ def kept_because(plan: Plan, score: Score, ratio: float | None, budget: float) -
     """What a plan costs and gains, in a line; `ratio` is its time over that of the float model."""
     speed = "" if ratio is None else f", {1 / ratio:.2f} times as fast"
     return f"{plan.describe()}: drop {100 * score.drop:.2f} of {100 * budget:.2f} points{speed}"
+
+
+class _Pace:
+    """Says how many of at most `count` trials are done and how long the others will take, by those before them."""
+
+    def __init__(self, count: int, what: str, tell: Callable[[str], None]) -> None:
+        self._count, self._what, self._tell = count, what, tell
+        self._begun, self._started_s = 0, time.monotonic()
+
+    def timed(self, trial: Callable[[Callable[[str], None]], Trial]) -> Trial:
+        """What `trial` gives; it gets the function to talk with."""
+        self._begun += 1
+        return trial(self._say)
+
+    def _say(self, text: str) -> None:
+        done = self._begun - 1
+        left = ""
+        if done:
+            seconds = (time.monotonic() - self._started_s) / done * (self._count - done)
+            left = f", at most {_duration(seconds)} left"
+        self._tell(f"{text} ({self._what} {self._begun} of {self._count}{left})")
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 def _compared(workbench: Workbench, plan: Plan, log: Log, tell: Callable[[str], None]) -> Trial:
@@ -159,8 +187,9 @@ def _scored(workbench: Workbench, trial: Trial, log: Log, tell: Callable[[str], 
 def _first_inside(
     trials: Sequence[Trial], workbench: Workbench, budget: float, log: Log, tell: Callable[[str], None]
 ) -> Trial | None:
+    pace = _Pace(len(trials), "candidate", tell)
     for trial in trials:
-        scored = _scored(workbench, trial, log, tell)
+        scored = pace.timed(partial(_scored, workbench, trial, log))
         if _is_inside(scored, budget):
             return scored
     return None
@@ -176,8 +205,10 @@ def _refined(plan: Plan, workbench: Workbench, budget: float, log: Log, tell: Ca
     tell("rank the layers")
     ranking = list(workbench.ranking())
     found, most = None, 0
-    for count in _doubling(len(ranking)):
-        trial = _with_float(plan, ranking[:count], workbench, log, tell)
+    steps = list(_doubling(len(ranking)))
+    pace = _Pace(len(steps), "step", tell)
+    for count in steps:
+        trial = pace.timed(partial(_with_float, plan, ranking[:count], workbench, log))
         if not trial.is_faster() or trial.problem is not None:
             break
         scored = _scored(workbench, trial, log, tell)

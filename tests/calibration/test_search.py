@@ -109,7 +109,7 @@ def test_a_plan_that_cannot_be_built_is_left_out_with_its_reason() -> None:
     workbench = Broken({PERCENTILE.digest: 0.0}, {PERCENTILE.digest: 0.5})
     said: list[str] = []
     result = search(workbench, [MINMAX, PERCENTILE], budget=0.005, log=Log(None, "test"), tell=said.append)
-    assert "left out: minmax: no such kernel" in said
+    assert "left out: minmax: no such kernel (plan 1 of 2)" in said
     assert [trial.problem for trial in result.trials] == ["no such kernel", None]
     assert result.chosen is not None
     with pytest.raises(CalibrationError, match="no plan could be built: no such kernel"):
@@ -154,3 +154,13 @@ def test_a_log_of_another_network_is_not_used(tmp_path: Path) -> None:
     path = tmp_path / "log.json"
     found(bench([0.0], [0.5]), PERCENTILE, log=Log(path, "a"))
     assert Log(path, "b").trials == {}
+
+
+def test_the_talk_says_how_far_the_search_is_and_how_long_it_will_take() -> None:
+    said: list[str] = []
+    workbench = bench([0.03, 0.03], [0.4, 0.6])
+    search(workbench, [PERCENTILE, MINMAX], budget=0.005, log=Log(None, "test"), tell=said.append)
+    assert said[0] == "build and time: percentile (plan 1 of 2)"
+    assert said[1] == "build and time: minmax (plan 2 of 2, at most 0 s left)"
+    assert said[2] == "score: percentile (candidate 1 of 2)"
+    assert "rank the layers" in said
