@@ -17,6 +17,8 @@ _PACKAGES = {
     "refinements of class maps": "edgewright.runtime.refine",
     "sources": "edgewright.runtime.sources",
     "sinks": "edgewright.runtime.sinks",
+    "steps": "edgewright.runtime.steps",
+    "trackers": "edgewright.runtime.tracking",
     "data sets": "edgewright.pipeline.datasets",
 }
 

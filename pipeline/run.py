@@ -21,6 +21,7 @@ from edgewright.runtime.sinks import Output, Sink, SinkContext, open_sinks
 from edgewright.runtime.sinks._lenient import LenientSink
 from edgewright.runtime.sources import Source
 from edgewright.runtime.status import RunStatus, SourceStatus
+from edgewright.runtime.steps import Step
 from edgewright.runtime.supervision import SourceState, SupervisedSource
 from edgewright.runtime.timing import table
 
@@ -40,6 +41,7 @@ def run(
     lenient: bool | None = None,
     replace: Callable[[BackendError], Predictor] | None = None,
     tell: Callable[[str], None] = lambda _: None,
+    steps: Sequence[Step] = (),
 ) -> None:
     """Run `source` through `predictor` into the sinks until its end, `max_frames`, SIGINT or SIGTERM, or until nobody
     reads standard output any more.
@@ -48,7 +50,7 @@ def run(
     for, unless told otherwise; the sequential one takes frames as they come. `lenient` sinks that cannot write lose outputs
     and are tried again, others end the run; the default is lenient for live sources. `replace` gives the predictor to go on
     with when the engine fails; the frames that it had in hand are lost. `tell` gets what a sink has to say to whoever started
-    the run.
+    the run. `steps` come before drawing and before all sinks.
 
     The sinks are closed in any case, and `statistics` holds what was done, also after an error.
     """
@@ -80,6 +82,7 @@ def run(
                         max_frames=max_frames,
                         stop=stop,
                         on_output=on_output,
+                        steps=steps,
                     )
                     break
                 except BackendError as err:

@@ -75,7 +75,7 @@ def _draw_labels(
     if lettering is None:
         return
     for index, (x1, y1, x2, _), color in boxes:
-        track = "" if found.track_ids is None else f" #{found.track_ids[index]}"
+        track = "" if found.track_ids is None or found.track_ids[index] < 0 else f" #{found.track_ids[index]}"
         draw_plate(
             picture,
             _name(labels, int(found.class_ids[index])),

@@ -14,6 +14,7 @@ from edgewright.runtime.errors import BackendError
 from edgewright.runtime.results import Detections, Frame, Image, Result
 from edgewright.runtime.sinks import Output, Sink
 from edgewright.runtime.sources import Source
+from edgewright.runtime.steps import Step
 from edgewright.runtime.timing import Laps, StageSummary, Timings
 
 # The first inferences fill caches and start threads.
@@ -77,8 +78,9 @@ def run_loop(
     max_frames: int | None = None,
     stop: threading.Event | None = None,
     on_output: Callable[[Output], None] | None = None,
+    steps: Sequence[Step] = (),
 ) -> None:
-    """Run every frame of `source` through `network` and into all `sinks`; the frame at hand is finished after `stop`.
+    """Run every frame of `source` through `network` and `steps` into all `sinks`; the frame at hand is finished after `stop`.
 
     Sources and sinks are left open; errors of either end the loop. `statistics` fills up as it runs.
     """
@@ -95,7 +97,17 @@ def run_loop(
             # The caller may go on with another engine, and this frame does not come again.
             statistics.events["frames_lost"] += 1
             raise
-        deliver(frame, result, sinks, labels, laps, statistics=statistics, start_s=start, on_output=on_output)
+        deliver(
+            frame,
+            result,
+            sinks,
+            labels,
+            laps,
+            statistics=statistics,
+            start_s=start,
+            on_output=on_output,
+            steps=steps,
+        )
 
 
 def deliver(
@@ -108,11 +120,15 @@ def deliver(
     statistics: RunStatistics,
     start_s: float,
     on_output: Callable[[Output], None] | None,
+    steps: Sequence[Step] = (),
 ) -> None:
-    """Draw what was found when a sink wants that, write it into all `sinks`, and count the frame.
+    """Take the frame through `steps`, draw what was found when a sink wants that, write it into all `sinks`, and count it.
 
     `start_s` is when the loop began, by `time.perf_counter`.
     """
+    for step in steps:
+        frame, result = step(frame, result)
+        laps.mark(step.stage)
     picture = None
     if any(sink.wants_picture for sink in sinks):
         picture = annotate(frame.image, result, labels)

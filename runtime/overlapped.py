@@ -1,6 +1,6 @@
 """The loop whose stages overlap: while the engine works on one frame, the next is read and the last is drawn and written.
 
-    capture ──▶ prepare ──▶ infer ──▶ finish, draw, sinks
+    capture ──▶ prepare ──▶ infer ──▶ finish, steps, draw, sinks
     (thread)    (thread)    (thread)  (the caller's thread)
 
 Between the stages are channels of one or two frames. An error travels along them behind the frames before it, so the caller
@@ -21,6 +21,7 @@ from edgewright.runtime.loop import Network, RunStatistics, deliver
 from edgewright.runtime.results import Frame
 from edgewright.runtime.sinks import Output, Sink
 from edgewright.runtime.sources import Source
+from edgewright.runtime.steps import Step
 from edgewright.runtime.timing import Laps
 
 _log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ def run_overlapped(
     stop: threading.Event | None = None,
     on_output: Callable[[Output], None] | None = None,
     newest: bool | None = None,
+    steps: Sequence[Step] = (),
 ) -> None:
     """As `run_loop`, with the same outputs in the same order; frames that the engine has begun are finished after `stop`.
 
@@ -69,6 +71,7 @@ def run_overlapped(
                 statistics=statistics,
                 start_s=start_s,
                 on_output=on_output,
+                steps=steps,
             )
     except BackendError:
         line.leave()

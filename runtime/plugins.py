@@ -32,6 +32,9 @@ _EXTRAS = {
     "cv2": "opencv",
     "starlette": "web",
     "uvicorn": "web",
+    "paho": "mqtt",
+    "trackers": "tracking",
+    "supervision": "tracking",
 }
 
 _KINDS = {
@@ -44,6 +47,8 @@ _KINDS = {
     "refine": "refinement of class maps",
     "sinks": "sink",
     "sources": "source",
+    "steps": "step",
+    "tracking": "tracker",
     "commands": "verb",
 }
 

@@ -35,7 +35,7 @@ class BoxMask:
 @dataclass(frozen=True, eq=False)
 class Detections:
     """Objects of one image: boxes (N, 4) float32 x1 y1 x2 y2 in source-image pixels, scores (N,) float32 in [0, 1],
-    class_ids (N,) int64 into the labels; masks are N cropped masks, track_ids (N,) int64."""
+    class_ids (N,) int64 into the labels; masks are N cropped masks, track_ids (N,) int64, -1 for what is no track (yet)."""
 
     boxes_xyxy: Boxes
     scores: npt.NDArray[np.float32]

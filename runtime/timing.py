@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from hdrh.histogram import HdrHistogram
 
 # What a frame passes through. Where stages overlap, it waits before some of them: `frame_wait` until somebody takes it,
-# `engine_wait` until its inference begins, `output_wait` until its outputs are looked at. `end_to_end` is all of these
-# together; `age` is how old the frame was, since its capture, when it reached the sinks.
+# `engine_wait` until its inference begins, `output_wait` until its outputs are looked at. `track` and `blur` are steps of a
+# run, see `runtime.steps`. `end_to_end` is all of these together; `age` is how old the frame was, since its capture, when it
+# reached the sinks.
 WAITS = ("frame_wait", "engine_wait", "output_wait")
 STAGES = (
     "capture", "frame_wait", "propose", "prepare", "engine_wait", "infer", "encode", "decode", "output_wait", "finish",
-    "draw", "sink", "end_to_end", "age",
+    "track", "blur", "draw", "sink", "end_to_end", "age",
 )  # fmt: skip
 
 # 1 us to 10 minutes, with values kept to 3 digits: exact below 2 ms, within 0.1% above.

@@ -153,7 +153,7 @@ def _objects(found: Detections, labels: Sequence[str]) -> list[dict[str, Any]]:
     ]
     if found.track_ids is not None:
         for thing, track_id in zip(objects, found.track_ids.tolist(), strict=True):
-            thing["track_id"] = track_id
+            thing["track_id"] = track_id if track_id >= 0 else None
     return objects
 
 

@@ -15,6 +15,7 @@ IMPORTS = {
     "opencv-contrib-python": "cv2",
     "pydensecrf2": "pydensecrf",
     "nvidia-ml-py": "pynvml",
+    "paho-mqtt": "paho",
 }
 
 
