@@ -86,6 +86,12 @@ def missing_dependency(err: ModuleNotFoundError, *, needed_by: str) -> MissingDe
     )
 
 
+def check_choice(what: str, given: str, known: tuple[str, ...]) -> None:
+    """UsageError that names `what` and the closest of the known choices when `given` is none of them."""
+    if given not in known:
+        raise UsageError(f"{what} is '{given}'{suggestion(given, known)}; there are: {', '.join(known)}")
+
+
 def suggestion(name: str, known: tuple[str, ...] | list[str]) -> str:
     """' (did you mean 'soft'?)' when a known name is close, else an empty string."""
     close = get_close_matches(name, known, n=1, cutoff=0.5)

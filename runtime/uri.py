@@ -1,5 +1,6 @@
 """The grammar of sources and sinks: `word:location[?option=value&...]`."""
 
+import math
 import re
 
 from edgewright.runtime.errors import UsageError
@@ -62,6 +63,26 @@ def size_hw(what: str, text: str) -> tuple[int, int]:
     if match is None or not (16 <= int(match[1]) <= 8192 and 16 <= int(match[2]) <= 8192):
         raise UsageError(f"{what} must be HEIGHTxWIDTH, each 16 to 8192; got '{text}'")
     return int(match[1]), int(match[2])
+
+
+def number(what: str, text: str, *, at_least: float, at_most: float) -> float:
+    """`text` as a number within the limits; UsageError that names `what` otherwise."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not at_least <= value <= at_most:
+        raise UsageError(f"{what} must be a number from {at_least:g} to {at_most:g}, got '{text}'")
+    return value
+
+
+def duration_s(what: str, text: str) -> float:
+    """`90`, `90s`, `15m`, `24h` or `7d` in seconds; UsageError that names `what` otherwise."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
+    seconds = 0.0 if match is None else float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+    if not 0 < seconds <= 366 * 86400:
+        raise UsageError(f"{what} must be a time such as 90s, 15m, 24h or 7d, and a year at most; got '{text}'")
+    return seconds
 
 
 def positive_number(what: str, text: str, *, at_most: float) -> float:

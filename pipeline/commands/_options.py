@@ -54,6 +54,20 @@ tiles_option = click.option(
     help="For small objects in large pictures: run on overlapping tiles of so many pixels, and on the whole; also "
     "'640x640?overlap=0.2&whole=no'.  [default: the whole alone]",
 )
+track_option = click.option(
+    "--track",
+    metavar="TRACKER",
+    default=None,
+    help="Give objects numbers that stay with them from frame to frame: bytetrack, botsort, ocsort, sort; with options as in "
+    "'bytetrack?lost=2' (see docs/tracking.md).",
+)
+blur_option = click.option(
+    "--blur",
+    metavar="CLASSES",
+    default=None,
+    help="Make objects of these classes unrecognizable before anything is drawn, shown or stored: person,face or all; with "
+    "options as in 'person?conf=0.1&method=solid' (see docs/privacy.md).",
+)
 json_option = click.option(
     "--json", "json_path", metavar="FILE", default=None, help="Write the machine-readable report."
 )

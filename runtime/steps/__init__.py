@@ -4,19 +4,29 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 
 from edgewright.runtime import plugins
 from edgewright.runtime.results import Frame, Result
+from edgewright.runtime.sources import IMAGE_SUFFIXES
 
 
 @dataclass(frozen=True)
 class StepContext:
-    """What a step may need to know of the run: the class names, the least score that is reported, the source's rate."""
+    """What a step may need to know of the run: the class names, the network's task, the least score that is reported; the
+    source's rate, and whether it is live."""
 
     labels: tuple[str, ...]
+    task: str = "detect"
     conf_threshold: float = 0.0
     fps: float | None = None
+    live: bool = False
+
+    @property
+    def has_scored_objects(self) -> bool:
+        """Whether the network may be asked for less sure objects, without changing what it says of the others."""
+        return self.task in ("detect", "instance")
 
 
 class Step(ABC):
@@ -44,6 +54,12 @@ class Step(ABC):
 
     def __exit__(self, _: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def film_of(frame: Frame) -> str:
+    """What the frame belongs to: its source, of picture files their folder."""
+    path = Path(frame.source)
+    return str(path.parent) if path.suffix.lower() in IMAGE_SUFFIXES else frame.source
 
 
 def open_step(name: str, text: str, context: StepContext) -> Step:
