@@ -4,9 +4,10 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from edgewright.runtime import plugins
 from edgewright.runtime.errors import SinkError, UsageError
@@ -24,6 +25,7 @@ class SinkContext:
     """What a sink may need to know of the run: the class names; the source's name, rate, and whether it is live.
 
     `status` says what the run is doing when it is called, from any thread; `tell` says a sentence to whoever started the run.
+    `about` is what ran, for a sink that keeps it: the bundle, the settings, and what was asked for.
     """
 
     labels: tuple[str, ...]
@@ -32,6 +34,7 @@ class SinkContext:
     live: bool = False
     status: Callable[[], RunStatus] | None = None
     tell: Callable[[str], None] = _say_nothing
+    about: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

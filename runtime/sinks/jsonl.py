@@ -1,94 +1,84 @@
 """One JSON object per frame and line, written at once: `jsonl:run.jsonl`, or `jsonl:-` for standard output.
 
-`jsonl:run.jsonl?masks=rle` adds the masks of instances as run lengths, `?masks=polygon` as polygons.
+`jsonl:run.jsonl?masks=rle` adds the masks of instances as run lengths, `?masks=polygon` as polygons. With
+`?size=100&every=24h&keep=10` a file ends at 100 MB or after a day, and ten full ones stay.
 """
 
 import json
 import math
 import sys
+import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from pathlib import Path
+from datetime import datetime, timezone
 from types import TracebackType
-from typing import Any, BinaryIO, Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
-from edgewright.runtime.errors import SinkError, UsageError
+from edgewright.runtime.errors import UsageError
 from edgewright.runtime.masks import outlines, run_counts
 from edgewright.runtime.panoptic import segment_extents
 from edgewright.runtime.results import BoxMask, Detections, PanopticMap, Result, SemanticMap
-from edgewright.runtime.sinks import Output, Sink, SinkContext, make_folder, path_of
-from edgewright.runtime.uri import split_options
+from edgewright.runtime.sinks import Output, Sink, SinkContext, path_of
+from edgewright.runtime.sinks._lines import LineFile, RotatingLines, Rotation
+from edgewright.runtime.uri import duration_s, number, positive_number, split_options
 
 Masks = Literal["none", "rle", "polygon"]
+_ROTATION = ("size", "every", "keep")
 
 
 def from_uri(text: str, context: SinkContext) -> Sink:
-    """A sink that writes lines to a file, replacing what it held, or to standard output for '-'."""
-    location, options = split_options("sink jsonl", text, ("masks",))
+    """A sink that writes lines to a file, replacing what it held, or to standard output for '-'; with a limit for the size or age
+    of a file, to a series of files."""
+    location, options = split_options("sink jsonl", text, ("masks", *_ROTATION))
+    masks = masks_form("sink jsonl", options)
+    limits = [name for name in _ROTATION if name in options]
+    if location == "-":
+        if limits:
+            raise UsageError(f"standard output does not rotate; leave {', '.join(limits)} out")
+        return StdoutSink(context.labels, masks=masks)
+    path = path_of("sink jsonl", location, context)
+    lines = RotatingLines(path, _rotation(options)) if limits else LineFile(path)
+    return FileSink(lines, context.labels, masks=masks)
+
+
+def masks_form(what: str, options: Mapping[str, str]) -> Masks:
+    """How masks of instances are written, as the option `masks` says."""
     masks = options.get("masks", "none")
     if masks not in get_args(Masks):
-        raise UsageError(f"sink jsonl has no form '{masks}' of masks; it has: {', '.join(get_args(Masks))}")
-    form = cast("Masks", masks)
-    if location == "-":
-        return StdoutSink(context.labels, masks=form)
-    return FileSink(path_of("sink jsonl", location, context), context.labels, masks=form)
+        raise UsageError(f"{what} has no form '{masks}' of masks; it has: {', '.join(get_args(Masks))}")
+    return cast("Masks", masks)
+
+
+def _rotation(options: Mapping[str, str]) -> Rotation:
+    size, every = options.get("size"), options.get("every")
+    if size is None and every is None:
+        raise UsageError(
+            "keep of sink jsonl says how many full files stay; say when one is full: size=100 for 100 MB, every=24h"
+        )
+    return Rotation(
+        most_bytes=math.inf if size is None else 1e6 * positive_number("size of sink jsonl", size, at_most=1e6),
+        most_s=math.inf if every is None else duration_s("every of sink jsonl", every),
+        keep=round(number("keep of sink jsonl", options.get("keep", "10"), at_least=1, at_most=1e6)),
+    )
 
 
 class FileSink(Sink):
-    """Lines in a file. Each is there for readers as soon as it is written, and a line that did not fit is taken back.
+    """Lines in a file, or in a series of files."""
 
-    What the file held before is replaced with the first line, or by a run that ends well without one: a run that fails before
-    leaves everything as it was.
-    """
-
-    def __init__(self, path: Path, labels: Sequence[str], *, masks: Masks = "none") -> None:
-        self._path = path
+    def __init__(self, lines: LineFile | RotatingLines, labels: Sequence[str], *, masks: Masks = "none") -> None:
+        self._lines = lines
         self._labels = labels
         self._masks = masks
-        self._bytes = 0
-        self._is_new = not path.exists()
-        make_folder(path.parent)
-        try:
-            self._file: BinaryIO = path.open("ab", buffering=0)
-        except OSError as err:
-            raise SinkError(f"{path} cannot be written: {err.strerror or err}; check its path and permissions") from err
 
     def write(self, output: Output) -> None:
-        line = encoded(record(output, self._labels, masks=self._masks))
-        if self._bytes == 0:
-            self._clear()
-        written = 0
-        try:
-            while written < len(line):
-                # A write that stops short, as on a full disk, gives its reason when it is tried again.
-                written += self._file.write(line[written:])
-        except OSError as err:
-            # A pipe or device cannot be cut back.
-            with suppress(OSError):
-                self._file.truncate(self._bytes)
-            raise SinkError(
-                f"{self._path} cannot be written: {err.strerror or err}, after {self._bytes} bytes"
-            ) from err
-        self._bytes += len(line)
+        self._lines.append(encoded(record(output, self._labels, masks=self._masks)))
 
     def close(self) -> None:
-        self._file.close()
+        self._lines.close()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bytes == 0 and err is None:
-            self._clear()
-        self.close()
-        if self._bytes == 0 and err is not None and self._is_new:
-            self._path.unlink(missing_ok=True)
-
-    def _clear(self) -> None:
-        # A pipe or device holds nothing to cut.
-        with suppress(OSError):
-            self._file.truncate(0)
+    def __exit__(self, _: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None) -> None:
+        self._lines.close(failed=err is not None)
 
 
 class StdoutSink(Sink):
@@ -113,13 +103,15 @@ def encoded(line: Mapping[str, Any]) -> bytes:
 def record(output: Output, labels: Sequence[str], *, masks: Masks = "none") -> dict[str, Any]:
     """What a line says of one frame.
 
-    `time_s` is the capture time by the monotonic clock, `media_time_s` the position in a video file, `latency_ms` the
+    `configs/schemas/jsonl.schema.json` says it for programs. `time_s` is the capture time by the monotonic clock, `utc` the same
+    moment by the wall clock, as it stands now; `media_time_s` the position in a video file, `latency_ms` the
     stages before the sinks. A box is x1 y1 x2 y2 in pixels of the frame. Of a semantic map, a line has the pixels per class;
     of a panoptic map, its segments: `area` in pixels, `box` around them (None for a segment without pixels). A `mask` is COCO's
     run lengths {"size": [h, w], "counts": [...]}, or {"polygons": ...} as `outlines` gives them, in pixels of the frame.
     """
     frame = output.frame
     line: dict[str, Any] = {"frame": frame.index, "source": frame.source, "time_s": round(frame.time_s, 6)}
+    line["utc"] = _utc(frame.time_s)
     if "pos_msec" in frame.meta:
         line["media_time_s"] = round(frame.meta["pos_msec"] / 1000, 6)
     line["age_ms"] = round(output.age_s * 1000, 3)
@@ -129,6 +121,11 @@ def record(output: Output, labels: Sequence[str], *, masks: Masks = "none") -> d
             thing["mask"] = _mask(mask, masks, frame.size_hw)
     line["latency_ms"] = {stage: round(seconds * 1000, 3) for stage, seconds in output.latency_s.items()}
     return line
+
+
+def _utc(time_s: float) -> str:
+    captured = datetime.fromtimestamp(time.time() - (time.monotonic() - time_s), timezone.utc)
+    return f"{captured:%Y-%m-%dT%H:%M:%S}.{captured.microsecond // 1000:03d}Z"
 
 
 def _findings(result: Result, labels: Sequence[str]) -> dict[str, Any]:

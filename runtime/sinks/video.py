@@ -2,14 +2,17 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from edgewright.runtime.errors import SinkError
+from edgewright.runtime.plugins import check_choice
 from edgewright.runtime.results import Image
 from edgewright.runtime.sinks import Output, Sink, SinkContext, make_folder, path_of
+from edgewright.runtime.sinks._encoders import CHOICES, Writer, hardware_writer, software_writer
 from edgewright.runtime.uri import positive_number, split_options
 
 _CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
@@ -23,11 +26,14 @@ _LONGEST_GAP_S = 2.0
 
 def from_uri(text: str, context: SinkContext) -> "VideoSink":
     """A sink that writes a film, at the rate of the source unless `fps` is given."""
-    location, options = split_options("sink video", text, ("fps",))
+    location, options = split_options("sink video", text, ("fps", "encoder"))
     fps = context.fps or (_LIVE_FPS if context.live else _STILLS_FPS)
     if "fps" in options:
         fps = positive_number("option fps of sink video", options["fps"], at_most=240)
-    return VideoSink(path_of("sink video", location, context), fps=fps, live=context.live)
+    encoder = options.get("encoder", "auto")
+    check_choice("option encoder of sink video", encoder, CHOICES)
+    path = path_of("sink video", location, context)
+    return VideoSink(path, fps=fps, live=context.live, encoder=encoder, tell=context.tell)
 
 
 class VideoSink(Sink):
@@ -39,7 +45,15 @@ class VideoSink(Sink):
 
     wants_picture = True
 
-    def __init__(self, path: Path, *, fps: float, live: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        fps: float,
+        live: bool = False,
+        encoder: str = "auto",
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
         if path.suffix.lower() not in _CODECS:
             raise SinkError(f"video {path}: the suffix '{path.suffix}' is not known; use one of: {', '.join(_CODECS)}")
         make_folder(path.parent)
@@ -49,7 +63,9 @@ class VideoSink(Sink):
         self._partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
         self._fps = fps
         self._live = live
-        self._writer: cv2.VideoWriter | None = None
+        self._encoder = encoder
+        self._tell = tell
+        self._writer: Writer | None = None
         self._size_hw = (0, 0)
         self._start_s = 0.0
         self._frames = 0
@@ -82,10 +98,14 @@ class VideoSink(Sink):
         # Codecs store colour for blocks of 2 by 2 pixels and would cut an odd row off.
         self._size_hw = (h + h % 2, w + w % 2)
         self._start_s = output.frame.time_s
+        in_hardware = hardware_writer(self._partial, self._fps, self._size_hw, self._encoder)
+        if in_hardware is not None:
+            self._writer, element = in_hardware
+            self._tell(f"video {self._path}: encoded in hardware by {element}")
+            return
         codec = _CODECS[self._path.suffix.lower()]
-        fourcc = cv2.VideoWriter.fourcc(*codec)
-        writer = cv2.VideoWriter(str(self._partial), fourcc, self._fps, self._size_hw[::-1])
-        if not writer.isOpened():
+        writer = software_writer(self._partial, codec, self._fps, self._size_hw)
+        if writer is None:
             self._partial.unlink(missing_ok=True)
             other = ".avi" if codec == "mp4v" else ".mp4"
             raise SinkError(

@@ -17,7 +17,7 @@ class AppSink:
 
     def __init__(self, name: str, pipeline: str) -> None:
         self._name = name
-        self._gst = _gstreamer(name)
+        self._gst = gstreamer(name)
         try:
             self._pipeline: Any = self._gst.parse_launch(pipeline)
         except self._gst.glib_error as err:
@@ -54,14 +54,17 @@ class AppSink:
             buffer.unmap(content)
 
 
-class _GStreamer:
+class Library:
+    """The parts of GStreamer that are used."""
+
     def __init__(self, gst: Any, glib_error: type[Exception]) -> None:
         self.Gst = gst
         self.parse_launch = gst.parse_launch
         self.glib_error = glib_error
 
 
-def _gstreamer(name: str) -> _GStreamer:
+def gstreamer(name: str) -> Library:
+    """GStreamer by PyGObject, started; SourceError when that cannot be."""
     try:
         gi: Any = import_module("gi")
         # GstApp gives appsinks their methods.
@@ -72,4 +75,4 @@ def _gstreamer(name: str) -> _GStreamer:
         raise SourceError(f"{name}: PyGObject has no GStreamer ({err}); install gir1.2-gst-plugins-base-1.0") from err
     libraries: Any = import_module("gi.repository")
     libraries.Gst.init(None)
-    return _GStreamer(libraries.Gst, libraries.GLib.Error)
+    return Library(libraries.Gst, libraries.GLib.Error)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -47,7 +48,9 @@ def test_a_line_says_what_when_how_old_and_how_fast(tmp_path: Path) -> None:
     path = tmp_path / "made" / "run.jsonl"
     with open_sink(f"jsonl:{path}", CONTEXT) as sink:
         sink.write(output(3, meta={"pos_msec": 120.0}))
-    assert json.loads(path.read_text(encoding="utf-8")) == {
+    line = json.loads(path.read_text(encoding="utf-8"))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line.pop("utc"))
+    assert line == {
         "frame": 3,
         "source": "belt.mp4",
         "time_s": 12.5,
