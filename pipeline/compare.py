@@ -1,6 +1,6 @@
-"""Two bundles, or two ways to run one, on the same unlabelled frames."""
+"""Two bundles, two ways to run one, or a recorded run and a bundle, on the same unlabelled frames."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
@@ -41,6 +41,13 @@ class Compared:
     labels: tuple[tuple[str, ...], tuple[str, ...]]
 
 
+class Subject(NamedTuple):
+    """What is compared, by name and task."""
+
+    name: str
+    task: str
+
+
 def compare(
     a: Runner,
     b: Runner,
@@ -55,23 +62,24 @@ def compare(
     `limits` by name of LIMITS are the most that may be; without any, the comparison passes. UsageError for networks of different
     kinds, and for a source without end and no `max_frames`.
     """
-    _check(a.bundle, b.bundle, limits or {})
+    first, second = (Subject(side.bundle.spec.name, side.bundle.spec.task) for side in (a, b))
+    check_comparable(first, second, limits or {})
     with ExitStack() as stack:
         opened = stack.enter_context(open_source(source))
         frames = _frames(opened, max_frames)
-        first, second = (stack.enter_context(_opened(side)) for side in (a, b))
-        totals = Totals(first.spec.labels, second.spec.labels)
+        run_a, run_b = (stack.enter_context(_opened(side)) for side in (a, b))
+        totals = Totals(run_a.spec.labels, run_b.spec.labels)
         for frame in frames:
-            totals.add(frame, first(frame.image), second(frame.image))
+            totals.add(frame, run_a(frame.image), run_b(frame.image))
         if not totals.frames:
             raise SourceError(f"source '{source}' gives no frame; choose another for --frames")
         worst = totals.worst()
-        found = first_difference(first, second, [frame.image for frame in worst[:_WALKED]]) if walk else None
+        found = first_difference(run_a, run_b, [frame.image for frame in worst[:_WALKED]]) if walk else None
     held = tuple(totals.limits(limits or {}))
     comparison = Comparison(
         passed=all(limit.holds for limit in held),
-        a=_identity(a, first),
-        b=_identity(b, second),
+        a=identity(a, run_a),
+        b=identity(b, run_b),
         source=source,
         frames=totals.frames,
         objects=totals.objects(),
@@ -81,23 +89,23 @@ def compare(
         worst=tuple(frame.difference for frame in worst if frame.differs),
         first_difference=found,
         limits=held,
-        notes=tuple(_notes(first, second, opened)),
+        notes=tuple(notes(run_a.spec.labels, run_b.spec.labels, opened.skipped)),
         created=utc_now(),
     )
     return Compared(comparison, worst, (a.bundle.spec.labels, b.bundle.spec.labels))
 
 
-def _check(a: Bundle, b: Bundle, limits: Mapping[str, float]) -> None:
-    kinds = [("detect" if bundle.spec.task in _DETECTORS else bundle.spec.task) for bundle in (a, b)]
+def check_comparable(a: Subject, b: Subject, limits: Iterable[str]) -> None:
+    """UsageError for networks whose results are of different kinds, or of a kind that `compare` does not know, and for unknown
+    limits."""
+    kinds = [("detect" if subject.task in _DETECTORS else subject.task) for subject in (a, b)]
     if kinds[0] != kinds[1]:
         raise UsageError(
-            f"{a.spec.name} is a {a.spec.task} network and {b.spec.name} a {b.spec.task} network, whose results cannot be compared; "
+            f"{a.name} is a {a.task} network and {b.name} a {b.task} network, whose results cannot be compared; "
             "give two networks of one kind"
         )
     if kinds[0] not in ("detect", "semantic", "panoptic"):
-        raise UsageError(
-            f"{a.spec.name} is a {a.spec.task} network; compare knows detectors, semantic and panoptic networks"
-        )
+        raise UsageError(f"{a.name} is a {a.task} network; compare knows detectors, semantic and panoptic networks")
     unknown = [name for name in limits if name not in LIMITS]
     if unknown:
         raise UsageError(f"there is no limit '{unknown[0]}'; there are: {', '.join(LIMITS)}")
@@ -114,17 +122,19 @@ def _opened(side: Runner) -> Predictor:
     return open_predictor(side.bundle, backend=side.backend, precision=side.precision, threads=side.threads)
 
 
-def _identity(side: Runner, predictor: Predictor) -> Side:
+def identity(side: Runner, predictor: Predictor) -> Side:
+    """What ran, for the report."""
     executed = predictor.settings.get("executed_precision", side.precision)
     return Side(name=side.bundle.spec.name, digest=side.bundle.digest, backend=side.backend, precision=str(executed))
 
 
-def _notes(a: Predictor, b: Predictor, source: Source) -> Iterator[str]:
-    if source.skipped:
-        yield f"{source.skipped} frames could not be read and were left out"
-    names, numbers = class_table(a.spec.labels, b.spec.labels)
-    strange = [names[n] for n in numbers.tolist() if n >= len(a.spec.labels)]
-    lacking = [a.spec.labels[n] for n in range(len(a.spec.labels)) if n not in set(numbers.tolist())]
+def notes(labels_a: Sequence[str], labels_b: Sequence[str], skipped: int) -> Iterator[str]:
+    """What a reader has to know beside the numbers: frames left out, and classes of one side alone."""
+    if skipped:
+        yield f"{skipped} frames could not be read and were left out"
+    names, numbers = class_table(labels_a, labels_b)
+    strange = [names[n] for n in numbers.tolist() if n >= len(labels_a)]
+    lacking = [labels_a[n] for n in range(len(labels_a)) if n not in set(numbers.tolist())]
     for which, labels in (("B has and A has not", strange), ("A has and B has not", lacking)):
         if labels:
             yield f"{len(labels)} classes that {which}: {', '.join(labels[:5])}{', ...' if len(labels) > 5 else ''}"

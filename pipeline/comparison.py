@@ -113,6 +113,31 @@ class FirstDifference(Strict):
     stages: tuple[Stage, ...] = ()
 
 
+class Track(Strict):
+    """A track over the frames `first` to `last` of a source: `frames` in which it was found, in `also` of which the other side
+    found the object too; a track that the other side calls otherwise has its name for it as `other_label`."""
+
+    label: str
+    source: str
+    track_id: int
+    first: int
+    last: int
+    frames: int
+    also: int
+    other_label: str | None = None
+
+
+class Tracks(Strict):
+    """Objects followed from frame to frame, `a` and `b` in number: those of A that B misses in more than half of their frames
+    (`lost`), those of B that A misses so (`new`), and those of A that B mostly calls otherwise (`flipped`), the longest first."""
+
+    a: int
+    b: int
+    lost: tuple[Track, ...]
+    new: tuple[Track, ...]
+    flipped: tuple[Track, ...]
+
+
 class Limit(Strict):
     """A limit of the caller and what it holds against."""
 
@@ -126,7 +151,8 @@ class Limit(Strict):
 
 
 class Comparison(Strict):
-    """Two networks on the same unlabelled frames; `objects` of detectors and panoptic networks, `pixels` of class maps."""
+    """Two networks on the same unlabelled frames, A perhaps as a recorded run; `objects` of detectors and panoptic networks,
+    `pixels` of class maps."""
 
     format: int = FORMAT
     passed: bool
@@ -138,6 +164,7 @@ class Comparison(Strict):
     classes: tuple[ClassObjects, ...]
     flips: tuple[Flip, ...]
     pixels: Pixels | None
+    tracks: Tracks | None = None
     worst: tuple[FrameDifference, ...]
     first_difference: FirstDifference | None
     limits: tuple[Limit, ...]

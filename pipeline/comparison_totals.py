@@ -76,7 +76,8 @@ class Totals:
     def __post_init__(self) -> None:
         self._names, self._numbers = class_table(self.labels_a, self.labels_b)
 
-    def add(self, frame: Frame, a: Result, b: Result) -> None:
+    def add(self, frame: Frame, a: Result, b: Result) -> Pairing | None:
+        """Count one frame; which of its objects are the same, None for class maps."""
         same = renumbered(b, self._numbers)
         pairing, agreement = None, None
         if isinstance(a, Detections) and isinstance(same, Detections):
@@ -90,6 +91,7 @@ class Totals:
         difference = _difference(frame, pairing, agreement)
         self._remember(WorstFrame(difference, frame.image, a, b))
         self.frames += 1
+        return pairing
 
     def worst(self) -> tuple[WorstFrame, ...]:
         return tuple(entry for _, _, entry in sorted(self._heap, key=lambda item: item[:2], reverse=True))

@@ -42,6 +42,7 @@ def run(
     replace: Callable[[BackendError], Predictor] | None = None,
     tell: Callable[[str], None] = lambda _: None,
     steps: Sequence[Step] = (),
+    about: Mapping[str, Any] | None = None,
 ) -> None:
     """Run `source` through `predictor` into the sinks until its end, `max_frames`, SIGINT or SIGTERM, or until nobody
     reads standard output any more.
@@ -50,7 +51,7 @@ def run(
     for, unless told otherwise; the sequential one takes frames as they come. `lenient` sinks that cannot write lose outputs
     and are tried again, others end the run; the default is lenient for live sources. `replace` gives the predictor to go on
     with when the engine fails; the frames that it had in hand are lost. `tell` gets what a sink has to say to whoever started
-    the run. `steps` come before drawing and before all sinks.
+    the run. `steps` come before drawing and before all sinks. `about` is what a sink may want to keep of the run.
 
     The sinks are closed in any case, and `statistics` holds what was done, also after an error.
     """
@@ -62,7 +63,7 @@ def run(
         _count_lost(sinks, statistics)
         return _status(source, predictor, statistics)
 
-    context = SinkContext(labels, source.name, source.fps, source.live, status, tell)
+    context = SinkContext(labels, source.name, source.fps, source.live, status, tell, about or {})
     try:
         with (
             open_sinks(sink_uris, context) as opened,

@@ -1,6 +1,7 @@
 """Masks and class maps that a network computes on a coarse grid, brought to the pixels of the source image."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,6 +115,26 @@ def run_counts(mask: BoxMask, size_hw: tuple[int, int]) -> list[int]:
     changes = changes[~(np.append(same, False) | np.append(False, same))] if len(changes) else changes
     counts: list[int] = np.diff(changes, prepend=0, append=height * width).tolist()
     return counts if counts[-1] or len(counts) == 1 else counts[:-1]
+
+
+def mask_of_runs(counts: Sequence[int], size_hw: Sequence[int]) -> BoxMask:
+    """The mask that `run_counts` gave, cut to its pixels; ValueError when the runs do not fill the image."""
+    height, width = size_hw
+    ends = np.cumsum(counts)
+    if not len(ends) or ends[-1] != height * width:
+        raise ValueError(f"runs of {ends[-1] if len(ends) else 0} pixels do not fill an image of {height} x {width}")
+    starts, stops = ends[:-1:2], ends[1::2]
+    if not len(starts) or starts[0] == stops[-1]:
+        return BoxMask((0, 0), np.zeros((0, 0), bool))
+    first, last = int(starts[0]) // height, (int(stops[-1]) - 1) // height + 1
+    # Only the columns that it touches: a full image for every object would take most of the time.
+    steps = np.zeros((last - first) * height + 1, np.int8)
+    np.add.at(steps, starts - first * height, 1)
+    np.add.at(steps, stops - first * height, -1)
+    columns = np.cumsum(steps[:-1], dtype=np.int8).view(bool).reshape(last - first, height)
+    rows = np.flatnonzero(columns.any(axis=0))
+    top, bottom = int(rows[0]), int(rows[-1]) + 1
+    return BoxMask((first, top), np.ascontiguousarray(columns[:, top:bottom].T))
 
 
 def outlines(mask: BoxMask) -> list[list[list[int]]]:

@@ -1,4 +1,4 @@
-"""`edgewright compare`: do two bundles, or two ways to run one, find the same?"""
+"""`edgewright compare`: do two bundles, two ways to run one, or a recorded run and a bundle, find the same?"""
 
 from typing import TYPE_CHECKING
 
@@ -17,13 +17,14 @@ _MOST_CLASSES = 10
 
 
 @click.command()
-@click.argument("a", metavar="BUNDLE_A")
+@click.argument("a", metavar="BUNDLE_A|recording:DIR")
 @click.argument("b", metavar="BUNDLE_B")
 @click.option(
     "--frames",
-    required=True,
+    default=None,
     metavar="SOURCE",
-    help="Unlabelled pictures: an image, a folder, a video, synthetic:SEED:COUNT, as `run --source` takes them.",
+    help="Unlabelled pictures: an image, a folder, a video, synthetic:SEED:COUNT, as `run --source` takes them. A recording brings "
+    "its own.",
 )
 @click.option("--max-frames", type=click.IntRange(min=1), default=None, help="Stop after so many frames.")
 @click.option("--backend-a", default="ort", show_default=True, metavar="NAME", help="What runs BUNDLE_A: ort, ov, ...")
@@ -42,7 +43,7 @@ _MOST_CLASSES = 10
 def command(
     a: str,
     b: str,
-    frames: str,
+    frames: str | None,
     max_frames: int | None,
     backend_a: str,
     backend_b: str,
@@ -58,12 +59,15 @@ def command(
 ) -> int:
     """Compare what BUNDLE_A and BUNDLE_B find on unlabelled frames, and name the first stage at which they differ.
 
-    The two may be one bundle on two backends or in two precisions. Exit status 1 when a limit is exceeded; without limits,
+    The two may be one bundle on two backends or in two precisions. In place of BUNDLE_A may stand a run that was recorded by `run
+    --sink record:DIR`: BUNDLE_B runs on its frames. Exit status 1 when a limit is exceeded; without limits,
     the comparison only tells.
     """
     from contextlib import ExitStack
+    from pathlib import Path
 
     from edgewright.pipeline.compare import Runner, compare
+    from edgewright.pipeline.compare_recording import compare_recording
     from edgewright.pipeline.console import result_console, write_json
     from edgewright.pipeline.outputs import refuse_same_file
     from edgewright.runtime.atomic import atomic_file
@@ -73,12 +77,17 @@ def command(
     given = {
         "lost": max_lost, "new": max_new, "flipped": max_flipped, "score-drift": max_score_drift, "pixels": max_pixels
     }  # fmt: skip
-    sides = Runner(load_bundle(a), backend_a, precision_a), Runner(load_bundle(b), backend_b, precision_b)
+    recording = _recording(a, frames)
+    second = Runner(load_bundle(b), backend_b, precision_b)
+    first = Runner(load_bundle(a), backend_a, precision_a) if recording is None else None
     with ExitStack() as stack:
         # Opened first, so that a path that cannot be written is known before the long run.
         files = {path: stack.enter_context(atomic_file(path)) for path in (json_path, html_path) if path is not None}
         limits = {name: limit for name, limit in given.items() if limit is not None}
-        compared = compare(*sides, frames, max_frames=max_frames, limits=limits)
+        if first is not None and frames is not None:
+            compared = compare(first, second, frames, max_frames=max_frames, limits=limits)
+        else:
+            compared = compare_recording(Path(recording or ""), second, max_frames=max_frames, limits=limits)
         if json_path is not None:
             write_json(files[json_path], compared.comparison.model_dump(mode="json"))
         if html_path is not None:
@@ -87,6 +96,19 @@ def command(
             files[html_path].write_text(comparison_html(compared), encoding="utf-8")
     _print(compared.comparison, result_console())
     return 0 if compared.comparison.passed else 1
+
+
+def _recording(a: str, frames: str | None) -> str | None:
+    """The folder of the recording that `a` names, None for a bundle; UsageError when the frames are missing or too many."""
+    from edgewright.runtime.errors import UsageError
+
+    if not a.startswith("recording:"):
+        if frames is None:
+            raise UsageError("two bundles are compared on frames; say --frames SOURCE, a video or a folder of pictures")
+        return None
+    if frames is not None:
+        raise UsageError(f"{a} brings its own frames; leave --frames {frames} out")
+    return a.removeprefix("recording:")
 
 
 def _print(comparison: "Comparison", console: "Console") -> None:

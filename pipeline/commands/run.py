@@ -1,10 +1,11 @@
 """`edgewright run`: a bundle on a camera, a video or images."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgewright.pipeline.commands._options import (
+    blur_option,
     engine_options,
     json_option,
     nms_option,
@@ -13,11 +14,17 @@ from edgewright.pipeline.commands._options import (
     refined,
     suppressing,
     tiles_option,
+    track_option,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from edgewright.pipeline.run import LoopName
-    from edgewright.runtime.spec import PostprocessSpec
+    from edgewright.runtime.bundle import Bundle
+    from edgewright.runtime.sources import Source
+    from edgewright.runtime.spec import ModelSpec, PostprocessSpec
+    from edgewright.runtime.steps import Step, StepContext
 
 
 @click.command()
@@ -35,13 +42,16 @@ if TYPE_CHECKING:
     "sink_uris",
     multiple=True,
     metavar="URI",
-    help="jsonl:FILE (jsonl:- is stdout), images:DIR, video:FILE.mp4; may be given several times.",
+    help="jsonl:FILE (jsonl:- is stdout), images:DIR, video:FILE.mp4, record:DIR, mqtt://HOST/TOPIC, gstreamer:PIPELINE; may be "
+    "given several times; see docs/sinks.md.",
 )
 @engine_options
 @propose_option
 @refine_option
 @nms_option
 @tiles_option
+@track_option
+@blur_option
 @click.option(
     "--prompt",
     "prompts",
@@ -92,6 +102,8 @@ def command(
     refine: str | None,
     nms: str | None,
     tiles: str | None,
+    track: str | None,
+    blur: str | None,
     prompts: tuple[str, ...],
     conf: float | None,
     iou: float | None,
@@ -117,19 +129,21 @@ def command(
     from edgewright.runtime.errors import EdgeError
     from edgewright.runtime.loop import RunStatistics
     from edgewright.runtime.predictor import open_predictor
+    from edgewright.runtime.steps import open_steps
     from edgewright.runtime.supervision import open_supervised
 
     _refuse_same_file(sink_uris, json_path)
     loaded = load_bundle(bundle)
     thresholds = _thresholds(loaded.spec.postprocess, conf, iou)
     chosen = suppressing(loaded.spec, refined(thresholds, refine), nms)
+    in_steps = {"track": track, "blur": blur}
+    asked = {"conf": conf, "iou": iou, "nms": nms, "refine": refine, "tiles": tiles, **in_steps}
     statistics, failure = RunStatistics(), None
     open_with = partial(
         open_predictor,
         loaded,
         precision=precision,
         threads=threads,
-        postprocess=chosen,
         propose=propose,
         tiles=tiles,
         prompts=prompts if prompts or loaded.spec.task == "prompted" else None,
@@ -137,8 +151,13 @@ def command(
     with (
         atomic_file(json_path) if json_path is not None else nullcontext() as json_file,
         open_supervised(source_uri, newest=frames != "all") as source,
+        open_steps(in_steps, _step_context(loaded.spec, chosen, source)) as steps,
         Engines(
-            [Opener(name, partial(open_with, backend=name)) for name in (backend, fallback) if name],
+            [
+                Opener(name, partial(open_with, backend=name, postprocess=_seen_by(steps, chosen)))
+                for name in (backend, fallback)
+                if name
+            ],
             events=statistics.events,
         ) as engines,
     ):
@@ -154,6 +173,8 @@ def command(
                 lenient=None if on_sink_error is None else on_sink_error == "drop",
                 replace=engines.replace,
                 tell=partial(click.echo, err=True),
+                steps=steps,
+                about=_about(loaded, engines.predictor.settings, asked),
             )
         except EdgeError as err:
             # What was done before an error is told as well: the run may have lasted for weeks.
@@ -161,7 +182,9 @@ def command(
                 raise
             failure = err
         if json_file is not None:
-            settings = {**engines.predictor.settings, "loop": loop}
+            # What is reported, also where a step sees less sure objects.
+            reported = {"conf_threshold": chosen.conf_threshold, "loop": loop}
+            settings = {**engines.predictor.settings, **reported, **_given(in_steps)}
             write_json(json_file, report(loaded, source, settings, statistics, failure))
         click.echo(summary(source, statistics), err="jsonl:-" in sink_uris)
     if failure is not None:
@@ -175,6 +198,28 @@ def _refuse_same_file(sink_uris: tuple[str, ...], json_path: str | None) -> None
     places = [(split_word(uri) or ("", uri))[1].partition("?")[0] for uri in sink_uris]
     named = {f"--sink {uri} (number {index + 1})": places[index] for index, uri in enumerate(sink_uris)}
     refuse_same_file({**named, "--json": json_path})
+
+
+def _about(bundle: "Bundle", settings: "Mapping[str, Any]", asked: "Mapping[str, Any]") -> dict[str, Any]:
+    identity = {"name": bundle.spec.name, "digest": bundle.digest, "task": bundle.spec.task}
+    return {"bundle": identity, "settings": dict(settings), "asked": _given(asked)}
+
+
+def _given(options: "Mapping[str, Any]") -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _step_context(spec: "ModelSpec", chosen: "PostprocessSpec", source: "Source") -> "StepContext":
+    from edgewright.runtime.steps import StepContext
+
+    return StepContext(spec.labels, spec.task, chosen.conf_threshold, source.fps, source.live)
+
+
+def _seen_by(steps: "Sequence[Step]", chosen: "PostprocessSpec") -> "PostprocessSpec":
+    """The settings with the score from which the least demanding step wants to see objects."""
+    from edgewright.runtime.steps import least_score
+
+    return chosen.model_copy(update={"conf_threshold": least_score(steps, chosen.conf_threshold)})
 
 
 def _thresholds(spec: "PostprocessSpec", conf: float | None, iou: float | None) -> "PostprocessSpec":

@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from edgewright.pipeline.comparison import Comparison, Objects, Side
+from edgewright.pipeline.comparison import Comparison, Objects, Side, Tracks
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 Cells = tuple[str, ...]
+_MOST_TRACKS = 5
 
 
 def comparison_blocks(comparison: Comparison, *, most_classes: int) -> Iterator["str | Table"]:
@@ -24,6 +25,8 @@ def comparison_blocks(comparison: Comparison, *, most_classes: int) -> Iterator[
             yield f"... and {len(rows) - most_classes} more classes (--json FILE lists all)"
     for flip in comparison.flips[:5]:
         yield f"{flip.count} x '{flip.a}' in A is '{flip.b}' in B"
+    if comparison.tracks is not None:
+        yield from track_lines(comparison.tracks)
     for frame in comparison.worst:
         yield f"frame {frame.index} of {frame.source}: {frame_words(comparison, frame.index)}"
     for limit in comparison.limits:
@@ -34,6 +37,21 @@ def comparison_blocks(comparison: Comparison, *, most_classes: int) -> Iterator[
             yield f"what to do: {comparison.first_difference.advice}"
     for note in comparison.notes:
         yield f"note: {note}"
+
+
+def track_lines(tracks: Tracks) -> Iterator[str]:
+    """How many tracks there are, and the longest of those that only one side has, or that both call otherwise."""
+    yield (
+        f"tracks: {tracks.a} in A, {tracks.b} in B; {len(tracks.lost)} lost, {len(tracks.new)} new, "
+        f"{len(tracks.flipped)} flipped"
+    )
+    for what, other, some in (("lost", "B", tracks.lost), ("new", "A", tracks.new), ("flipped", "B", tracks.flipped)):
+        for track in some[:_MOST_TRACKS]:
+            called = f", mostly as '{track.other_label}'" if track.other_label else ""
+            yield (
+                f"{what}: {track.label} #{track.track_id}, frames {track.first} to {track.last} of {track.source}; "
+                f"{other} has it in {track.also} of {track.frames}{called}"
+            )
 
 
 def side_words(side: Side) -> str:
