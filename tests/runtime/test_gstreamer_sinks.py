@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -238,7 +239,12 @@ def test_the_film_is_encoded_by_it_and_the_run_says_so(
 ) -> None:
     machine((BOARD,), ("v4l2h264enc",))
     opened: list[str] = []
-    monkeypatch.setattr(_encoders, "open_pictures", lambda _, pipeline, *__, **___: opened.append(pipeline) or Film2())
+
+    def open_film(name: str, pipeline: str, *_: Any, **__: Any) -> NoFilm:
+        opened.append(pipeline)
+        return NoFilm()
+
+    monkeypatch.setattr(_encoders, "open_pictures", open_film)
     with (
         pytest.raises(SinkError, match="cannot be played"),
         open_sink(f"video:{tmp_path}/a.mp4", replace(CONTEXT, tell=told.append)) as sink,
@@ -250,7 +256,7 @@ def test_the_film_is_encoded_by_it_and_the_run_says_so(
     )
 
 
-class Film2:
+class NoFilm:
     def push(self, image: Image) -> None:
         pass
 
@@ -285,7 +291,7 @@ def test_a_machine_without_such_a_device_is_not_asked_twice(
     monkeypatch.setattr(
         _encoders, "HARDWARE", tuple(replace(e, devices=f"{tmp_path}/none*") for e in _encoders.HARDWARE)
     )
-    monkeypatch.setattr(_encoders.subprocess, "run", pytest.fail)
+    monkeypatch.setattr(subprocess, "run", pytest.fail)
     with pytest.raises(SinkError, match="this machine shows no encoder in hardware"):
         _encoders.working_encoder()
 

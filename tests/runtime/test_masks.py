@@ -12,10 +12,12 @@ from edgewright.runtime.masks import (
     box_mask,
     cells_under,
     interpolate,
+    mask_of_runs,
     nearest,
     outlines,
     output_grid,
     pixel_window,
+    run_counts,
 )
 from edgewright.runtime.results import BoxMask
 from edgewright.runtime.spec import PreprocessSpec, Resize
@@ -157,3 +159,21 @@ def test_a_ring_is_one_polygon_with_a_hole_and_an_island_in_it_another() -> None
 def test_a_mask_without_pixels_has_no_outline() -> None:
     assert outlines(BoxMask((4, 4), np.zeros((3, 3), bool))) == []
     assert outlines(BoxMask((4, 4), np.zeros((0, 0), bool))) == []
+
+
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(-4, 14), st.integers(-4, 14), st.integers(0, 99))
+def test_runs_give_back_the_mask_that_they_came_from(h: int, w: int, x: int, y: int, seed: int) -> None:
+    mask = BoxMask((x, y), np.random.default_rng(seed).random((h, w)) < 0.5)
+    back = mask_of_runs(run_counts(mask, (15, 11)), (15, 11))
+    assert (back.paste((15, 11)) == mask.paste((15, 11))).all()
+    # It is cut to its pixels.
+    assert not back.pixels.size or (
+        back.pixels[[0, -1]].any(axis=1).all() and back.pixels[:, [0, -1]].any(axis=0).all()
+    )
+
+
+def test_runs_of_another_picture_are_refused() -> None:
+    with pytest.raises(ValueError, match="runs of 12 pixels do not fill an image of 4 x 4"):
+        mask_of_runs([10, 2], (4, 4))
+    with pytest.raises(ValueError, match="runs of 0 pixels"):
+        mask_of_runs([], (4, 4))
