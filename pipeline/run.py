@@ -102,7 +102,7 @@ def _lenient(sinks: Sequence[Sink], uris: Sequence[str]) -> tuple[Sink, ...]:
 
 
 def _count_lost(sinks: Sequence[Sink], statistics: RunStatistics) -> None:
-    lost = sum(sink.lost for sink in sinks if isinstance(sink, LenientSink))
+    lost = sum(sink.lost for sink in sinks)
     if lost:
         statistics.events["outputs_lost"] = lost
 

@@ -88,7 +88,8 @@ class Recording:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.skipped = 0
-        self.parts = part_files(path)
+        # A run that was killed at its very beginning leaves a part without its header.
+        self.parts = [part for part in part_files(path) if b"\n" in _first_bytes(part)]
         if not self.parts:
             raise SourceError(f"{path} is no recording: there is no 000001.jsonl; record one with --sink record:{path}")
         self.header = _header(self.parts[0])
@@ -190,6 +191,14 @@ def _cut(file: BinaryIO | None, place: Sequence[int]) -> bytes | None:
     file.seek(place[0])
     found = file.read(place[1])
     return found if len(found) == place[1] else None
+
+
+def _first_bytes(part: Path) -> bytes:
+    try:
+        with part.open("rb") as file:
+            return file.readline()
+    except OSError as err:
+        raise SourceError(f"{part} cannot be read: {err.strerror or err}; check its permissions") from err
 
 
 def _header(part: Path) -> Header:

@@ -4,7 +4,14 @@ from typing import Any
 
 from edgewright.pipeline.compare import Compared
 from edgewright.pipeline.comparison_totals import WorstFrame
-from edgewright.pipeline.report.comparison_text import class_rows, class_titles, frame_words, side_words, sums
+from edgewright.pipeline.report.comparison_text import (
+    class_rows,
+    class_titles,
+    frame_words,
+    side_words,
+    sums,
+    track_lines,
+)
 from edgewright.pipeline.report.page import picture_uri
 from edgewright.pipeline.report.rendering import render
 from edgewright.runtime.draw import annotate
@@ -21,6 +28,7 @@ def comparison_html(compared: Compared) -> str:
         difference=comparison.first_difference,
         sums=sums(comparison),
         limits=comparison.limits,
+        tracks=[] if comparison.tracks is None else list(track_lines(comparison.tracks)),
         titles=class_titles(comparison),
         rows=class_rows(comparison),
         worst=[_frame(frame, compared) for frame in compared.worst if frame.differs],

@@ -55,6 +55,11 @@ class Sink(ABC):
     """Takes outputs in order; close it, or use it in `with`. SinkError says why an output could not be written."""
 
     @property
+    def lost(self) -> int:
+        """How many outputs were taken, and did not get where they were to."""
+        return 0
+
+    @property
     def wants_picture(self) -> bool:
         """Whether the next output should have its picture; asked for every frame, since to draw one takes time."""
         return False

@@ -9,13 +9,17 @@ _log = logging.getLogger(__name__)
 
 
 class LenientSink(Sink):
-    """`sink`, with `lost` outputs that it refused. The log says when that begins and ends."""
+    """`sink`, and what it refuses counts as `lost`. The log says when that begins and ends."""
 
     def __init__(self, sink: Sink, name: str) -> None:
-        self.lost = 0
+        self._left_out = 0
         self._sink = sink
         self._name = name
         self._refused = 0
+
+    @property
+    def lost(self) -> int:
+        return self._left_out + self._sink.lost
 
     @property
     def wants_picture(self) -> bool:
@@ -25,7 +29,7 @@ class LenientSink(Sink):
         try:
             self._sink.write(output)
         except SinkError as err:
-            self.lost += 1
+            self._left_out += 1
             self._refused += 1
             if self._refused == 1:
                 _log.warning("sink %s: %s; outputs are left out until it works again", self._name, err)

@@ -16,7 +16,7 @@ class LineFile:
     """Lines, or other pieces, in a file. Each is there for readers as soon as it is written, and one that did not fit is taken back.
 
     What the file held before is replaced with the first line, or when it is closed well without one: a run that fails before
-    leaves everything as it was.
+    leaves everything as it was. When the file is removed meanwhile, that is an error once, and the next line begins it anew.
     """
 
     def __init__(self, path: Path) -> None:
@@ -24,13 +24,11 @@ class LineFile:
         self.bytes = 0
         self._is_new = not path.exists()
         make_folder(path.parent)
-        try:
-            self._file: BinaryIO = path.open("ab", buffering=0)
-        except OSError as err:
-            raise SinkError(f"{path} cannot be written: {err.strerror or err}; check its path and permissions") from err
+        self._file = self._opened()
 
     def append(self, line: bytes) -> None:
         """Write one line with its newline; SinkError when it does not fit, and then nothing of it is left."""
+        self._check_place()
         if self.bytes == 0:
             self._clear()
         written = 0
@@ -55,6 +53,22 @@ class LineFile:
         self._file.close()
         if self.bytes == 0 and failed and self._is_new:
             self.path.unlink(missing_ok=True)
+
+    def _check_place(self) -> None:
+        if self.bytes and not self.path.exists():
+            self._file.close()
+            lost, self.bytes = self.bytes, 0
+            raise SinkError(f"{self.path} was removed while it was written, with {lost} bytes")
+        if self._file.closed:
+            self._file = self._opened()
+
+    def _opened(self) -> BinaryIO:
+        try:
+            return self.path.open("ab", buffering=0)
+        except OSError as err:
+            raise SinkError(
+                f"{self.path} cannot be written: {err.strerror or err}; check its path and permissions"
+            ) from err
 
     def _clear(self) -> None:
         # A pipe or device holds nothing to cut.

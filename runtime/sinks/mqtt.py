@@ -95,7 +95,7 @@ class MqttSink(Sink):
         self._lock = threading.Lock()
         self._answered = threading.Event()
         # How many messages were handed to the thread, and how many of them it is through with.
-        self._handed = self._through = 0
+        self._handed = self._through = self._lost = 0
         self._connected = self._closed = False
         self._reason = "no answer"
         self._refused = ""
@@ -133,6 +133,10 @@ class MqttSink(Sink):
             if not self._context.live:
                 raise SinkError(sentence)
             _log.warning("%s", sentence)
+
+    @property
+    def lost(self) -> int:
+        return self._lost
 
     @property
     def _waiting(self) -> int:
@@ -207,6 +211,7 @@ class MqttSink(Sink):
             # Nobody confirms those, and the library forgets them.
             with self._lock:
                 lost, self._through = self._handed - self._through, self._handed
+                self._lost += lost
             if lost and not self._closed:
                 _log.warning("%s: %d messages were lost with the connection", self._broker.name, lost)
 

@@ -74,6 +74,7 @@ class RecordSink(Sink):
 
     def write(self, output: Output) -> None:
         picture, class_map = self._encoded(output.frame.image), encoded_map(output.result)
+        self._check_place()
         try:
             if sum(file.bytes for file in self._files.values()) >= self._part_bytes:
                 self._finish_part()
@@ -91,6 +92,15 @@ class RecordSink(Sink):
     def close(self) -> None:
         self._finish_part()
 
+    def _check_place(self) -> None:
+        """A part whose files were removed is given up: the next frame begins another, with a header of its own."""
+        missing = [file.path for file in self._files.values() if not file.path.exists()]
+        if missing:
+            for file in self._files.values():
+                file.close()
+            self._files = {}
+            raise SinkError(f"{missing[0]} was removed while it was recorded; the next frame begins a new part")
+
     def _encoded(self, image: Image) -> bytes:
         done, data = cv2.imencode(self._suffix, image, self._parameters)
         if not done:
@@ -102,8 +112,12 @@ class RecordSink(Sink):
         number = int(existing[-1].stem) + 1 if existing else 1
         path = self._folder / f"{number:06d}.jsonl"
         lines = LineFile(path)
-        lines.append(encoded(self._header()))
-        self._files = {".jsonl": lines, self._pictures: LineFile(path.with_suffix(self._pictures))}
+        try:
+            lines.append(encoded(self._header()))
+            self._files = {".jsonl": lines, self._pictures: LineFile(path.with_suffix(self._pictures))}
+        except SinkError:
+            lines.close(failed=True)
+            raise
         for old in [*existing, path][: -self._parts]:
             for file in self._folder.glob(f"{old.stem}.*"):
                 file.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +16,11 @@ from tests.tiny import blob_image, tiny_bundle
 from edgewright.pipeline.cli import main
 from edgewright.pipeline.comparison import Comparison
 from edgewright.runtime.bundle import Bundle
-from edgewright.runtime.errors import SourceError
+from edgewright.runtime.errors import SinkError, SourceError
 from edgewright.runtime.recording import Recording, encoded_map
 from edgewright.runtime.results import BoxMask, Detections, Frame, Image, PanopticMap, Result, Segment, SemanticMap
 from edgewright.runtime.sinks import Output, SinkContext, open_sink
+from edgewright.runtime.sinks._lines import LineFile
 from edgewright.runtime.sources import open_source
 
 Verb = Callable[..., tuple[int, str, str]]
@@ -158,6 +160,33 @@ def test_what_a_killed_run_has_written_is_read_to_its_last_whole_frame(tmp_path:
     assert source.skipped == 1
 
 
+def test_parts_that_were_removed_or_did_not_fit_leave_a_recording_that_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "r"
+    with open_sink(f"record:{folder}", CONTEXT) as sink:
+        sink.write(output(0, things(1)))
+        shutil.rmtree(folder)
+        with pytest.raises(SinkError, match="was removed while it was recorded; the next frame begins a new part"):
+            sink.write(output(1, things(1)))
+        folder.mkdir()
+        sink.write(output(2, things(1)))
+    assert [entry.index for entry in Recording(folder)] == [2]
+    with open_sink(f"record:{folder}?old=keep", CONTEXT) as sink:
+        with monkeypatch.context() as full:
+            full.setattr(LineFile, "append", refuse)
+            with pytest.raises(SinkError, match="the disk is full"):
+                sink.write(output(3, things(1)))
+        assert len(list(folder.glob("*.jsonl"))) == 1
+        sink.write(output(4, things(1)))
+    (folder / "000099.jsonl").write_bytes(b'{"recor')
+    assert [entry.index for entry in Recording(folder)] == [2, 4]
+
+
+def refuse(self: LineFile, line: bytes) -> None:
+    raise SinkError("the disk is full")
+
+
 def test_two_runs_in_one_folder_follow_each_other_also_after_a_restart_of_the_machine(tmp_path: Path) -> None:
     recorded(tmp_path / "r")
     with open_sink(f"record:{tmp_path}/r?old=keep", CONTEXT) as sink:
@@ -260,7 +289,7 @@ def test_lost_objects_and_lost_tracks_are_told_and_limited(
     assert (nut.first, nut.last, nut.also) == (5, 11, 0) or (nut.first, nut.last, nut.also) == (4, 11, 0)
     assert "lost: nut #" in out
     assert "EXCEEDED: lost" in out
-    assert "nut" in page.read_text()
+    assert "lost: nut #" in page.read_text()
 
 
 @pytest.mark.parametrize(

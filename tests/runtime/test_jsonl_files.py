@@ -1,6 +1,7 @@
 """The series of files that a rotating sink writes, and the schema of their lines."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -169,6 +170,19 @@ def test_a_folder_that_goes_away_is_an_error_and_when_it_is_back_the_series_goes
     lines.append(b"4\n")
     lines.close()
     assert (folder / "run.jsonl").read_bytes() == b"4\n"
+
+
+def test_a_file_that_is_removed_is_begun_anew_when_there_is_a_folder_again(tmp_path: Path) -> None:
+    path = tmp_path / "log" / "run.jsonl"
+    with open_sink(f"jsonl:{path}", CONTEXT) as sink:
+        sink.write(output(0))
+        shutil.rmtree(path.parent)
+        for reason in ("was removed while it was written, with .* bytes", "cannot be written: No such file"):
+            with pytest.raises(SinkError, match=reason):
+                sink.write(output(1))
+        path.parent.mkdir()
+        sink.write(output(2))
+    assert lines_of(path) == [2]
 
 
 def test_a_long_last_line_without_end_is_found_and_cut(tmp_path: Path) -> None:

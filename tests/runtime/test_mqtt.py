@@ -168,6 +168,20 @@ def test_a_live_run_goes_on_without_a_broker_and_counts_what_is_lost(broker: Bro
 
 
 @needs_broker
+def test_what_was_under_way_when_the_connection_broke_is_counted(
+    broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink = open_sink(uri(broker), LIVE)
+    assert eventually(lambda: sink._waiting == 0)  # type: ignore[attr-defined]
+    # As many as the library has handed to nobody yet, of which it never says that they are gone.
+    sink._handed += 3  # type: ignore[attr-defined]
+    broker.kill()
+    assert eventually(lambda: sink.lost == 3)
+    sink.close()
+    assert "3 messages were lost with the connection" in caplog.text
+
+
+@needs_broker
 def test_a_run_of_a_file_ends_when_the_broker_stays_away(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mqtt, "_PATIENCE_S", 0.3)
     sink = open_sink(uri(broker), FILE)

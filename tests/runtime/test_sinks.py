@@ -180,6 +180,8 @@ def test_a_full_disk_is_a_clear_error() -> None:
 class SmallDisk:
     """Stands for a file on a disk with room for so many bytes."""
 
+    closed = False
+
     def __init__(self, room: int) -> None:
         self.room = room
         self.content = b""
@@ -200,6 +202,7 @@ class SmallDisk:
 
 def test_a_full_disk_leaves_only_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = SmallDisk(room=700)
+    (tmp_path / "run.jsonl").touch()
     monkeypatch.setattr(Path, "open", lambda *_, **__: disk)
     sink = open_sink(f"jsonl:{tmp_path}/run.jsonl", CONTEXT)
     with pytest.raises(SinkError, match="No space left on device"):
