@@ -27,11 +27,17 @@ def open_pictures(name: str, pipeline: str, size_hw: tuple[int, int], fps: float
 
     A `live` one never makes its feeder wait: what it has no time for is left out. Of another, nothing is.
     """
+    check_available(name)
     whole = f"queue leaky=downstream max-size-buffers=2 ! {pipeline}" if live else pipeline
     if opencv_has_gstreamer():
         return _OpenCvPipeline(name, f"appsrc ! {whole}", size_hw, fps)
-    if importlib.util.find_spec("gi") is not None:
-        return _AppSrc(name, whole, size_hw, fps, live=live)
+    return _AppSrc(name, whole, size_hw, fps, live=live)
+
+
+def check_available(name: str) -> None:
+    """SinkError that says what to install where there is no GStreamer for Python."""
+    if opencv_has_gstreamer() or importlib.util.find_spec("gi") is not None:
+        return
     raise SinkError(
         f"{name}: this OpenCV was built without GStreamer and PyGObject is not installed; use the OpenCV of the system (JetPack: "
         "`python3-opencv`), or install `python3-gi gstreamer1.0-plugins-base` for the system's Python"

@@ -8,7 +8,7 @@ import time
 
 from edgewright.runtime.errors import SinkError, UsageError
 from edgewright.runtime.sinks import Output, Sink, SinkContext
-from edgewright.runtime.sinks._appsrc import Pictures, open_pictures
+from edgewright.runtime.sinks._appsrc import Pictures, check_available, open_pictures
 from edgewright.runtime.sinks.video import fit_into
 from edgewright.runtime.uri import masked, split_options
 
@@ -26,6 +26,7 @@ def from_uri(text: str, context: SinkContext) -> "GStreamerSink":
             "'gstreamer:x264enc tune=zerolatency ! rtspclientsink location=rtsp://host/live', without an appsrc of its own; got "
             f"'{masked(text)}'"
         )
+    check_available(f"gstreamer:{masked(text)}")
     return GStreamerSink(text, fps=context.fps or _USUAL_FPS)
 
 
