@@ -29,13 +29,15 @@ class HalfNetwork:
     kept: dict[str, str]
 
 
-def to_half(network: Network, largest: Mapping[str, float], *, float_nodes: Collection[str] = ()) -> HalfNetwork:
+def to_half(
+    network: Network, largest: Mapping[str, float], *, float_nodes: Collection[str] = (), decode: bool = False
+) -> HalfNetwork:
     """The network in float16; `largest` is the largest magnitude of each tensor over calibration images.
 
-    Nodes that touch a larger value than 32752, nodes named in `float_nodes` and everything behind the last layers stay
-    float32: at 640 pixels a float16 has steps of half a pixel.
+    Nodes that touch a larger value than 32752, nodes named in `float_nodes` and, unless `decode`, everything behind the last
+    layers stay float32: at 640 pixels a float16 has steps of half a pixel.
     """
-    kept = dict(_kept(network, largest, float_nodes))
+    kept = dict(_kept(network, largest, float_nodes, frozenset() if decode else decoding(network)))
     model = copied(network.model)
     _Caster(network, model.graph, frozenset(kept)).cast()
     return HalfNetwork(infer_shapes(model), kept)
@@ -53,8 +55,9 @@ def decoding(network: Network) -> frozenset[str]:
     return frozenset(behind)
 
 
-def _kept(network: Network, largest: Mapping[str, float], float_nodes: Collection[str]) -> Sequence[tuple[str, str]]:
-    tail = decoding(network)
+def _kept(
+    network: Network, largest: Mapping[str, float], float_nodes: Collection[str], tail: frozenset[str]
+) -> Sequence[tuple[str, str]]:
     reasons = []
     for node in network.nodes:
         names = [name for name in (*node.input, *node.output) if name]
