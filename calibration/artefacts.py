@@ -12,7 +12,7 @@ import onnx
 from edgewright.calibration.half import to_half
 from edgewright.calibration.network import Network, prepared
 from edgewright.calibration.observe import Observation
-from edgewright.calibration.opsets import to_opset
+from edgewright.calibration.opsets import to_opset, without_hard_swish
 from edgewright.calibration.plan import Plan, quantized
 from edgewright.runtime.atomic import atomic_folder
 from edgewright.runtime.backends import BackendOptions, open_backend
@@ -78,7 +78,17 @@ def openvino_model(plan: Plan, network: Network, observation: Observation) -> on
 
 def weak_model(plan: Plan, network: Network, observation: Observation) -> onnx.ModelProto:
     """TensorRT 8.5 to 10.11, and the reference in ONNX Runtime: opset 17, signed, float32 scales."""
-    return to_opset(quantized(plan, network, observation, activation="int8"), WEAK_OPSET)
+    return _weak(quantized(plan, network, observation, activation="int8"))
+
+
+def weak_float_model(network: Network) -> onnx.ModelProto:
+    """The float32 network as TensorRT 8.5 to 10.11 reads it, which makes fp16 of it by a flag."""
+    return _weak(network.model)
+
+
+def _weak(model: onnx.ModelProto) -> onnx.ModelProto:
+    # HardSwish is read from 8.6 on.
+    return without_hard_swish(to_opset(model, WEAK_OPSET))
 
 
 def strong_model(plan: Plan, network: Network, observation: Observation, largest: dict[str, float]) -> onnx.ModelProto:

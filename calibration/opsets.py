@@ -31,6 +31,27 @@ def to_opset(model: onnx.ModelProto, version: int) -> onnx.ModelProto:
     return changed
 
 
+def without_hard_swish(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The network with x * HardSigmoid(x) for every HardSwish, which means the same and is read by every TensorRT."""
+    copy = copied(model)
+    nodes: list[onnx.NodeProto] = []
+    for node in copy.graph.node:
+        nodes.extend(_as_product(node) if node.op_type == "HardSwish" else [node])
+    replaced = [copied(node) for node in nodes]
+    del copy.graph.node[:]
+    copy.graph.node.extend(replaced)
+    return infer_shapes(copy)
+
+
+def _as_product(node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    x, y = node.input[0], node.output[0]
+    gate = f"{y}/gate"
+    return [
+        helper.make_node("HardSigmoid", [x], [gate], name=gate, alpha=1 / 6, beta=0.5),
+        helper.make_node("Mul", [x, gate], [y], name=node.name),
+    ]
+
+
 def _raised(model: onnx.ModelProto, version: int) -> onnx.ModelProto:
     newer = version_converter.convert_version(model, version)
     newer.ir_version = max(model.ir_version, helper.find_min_ir_version_for([helper.make_opsetid("", version)]))

@@ -10,7 +10,7 @@ from typing import Literal
 import onnx
 from pydantic import ValidationError
 
-from edgewright.calibration.artefacts import NewFile, half_model, strong_model, with_files
+from edgewright.calibration.artefacts import NewFile, half_model, strong_model, weak_float_model, with_files
 from edgewright.calibration.isa import sums_exactly
 from edgewright.calibration.network import Network, prepared
 from edgewright.calibration.observe import largest_magnitudes, observe
@@ -232,6 +232,7 @@ def _release(
     half = _half_files(bench, largest, target)
     results = [_float_result(bench), _half_result(bench, half, target), _int8_result(bench, found)]
     files = [*half] if results[1].promoted else []
+    files += _weak_float_files(bench, target)
     plan = found.chosen.plan if found.chosen is not None and results[2].promoted else None
     if plan is not None:
         files += [*bench.files(plan), *_tensorrt_files(bench, plan, largest, target)]
@@ -270,6 +271,15 @@ def _half_files(bench: Bench, largest: dict[str, float], target: Target) -> tupl
         return strong, NewFile(path, "onnxruntime/fp16.onnx", "model", precision="fp16", target="ort")
     place = "openvino" if target == "openvino" else "onnxruntime"
     return (NewFile(path, f"{place}/fp16.onnx", "model", precision="fp16", target=bench.backend),)
+
+
+def _weak_float_files(bench: Bench, target: Target) -> tuple[NewFile, ...]:
+    """What TensorRT up to 10.11 makes fp16 of: the exported graph may be of an operator set that it does not read."""
+    if target != "tensorrt":
+        return ()
+    path = bench.folder / "models" / "fp32_weak.onnx"
+    onnx.save(weak_float_model(bench.network), str(path))
+    return (NewFile(path, "tensorrt/fp32_weak.onnx", "model", precision="fp32", target="trt", dialect="weak"),)
 
 
 def _tensorrt_files(bench: Bench, plan: Plan, largest: dict[str, float], target: Target) -> tuple[NewFile, ...]:

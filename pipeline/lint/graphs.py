@@ -36,18 +36,29 @@ def graphs_of(path: Path, target: Target, precision: str | None) -> list[Checked
     if path.suffix == ".onnx":
         return [_checked(path, path.name, target, precision or "fp32", None)]
     bundle = load_bundle(path)
-    taken = [file for file in bundle.files if _is_for(file, target, precision)]
+    taken = _taken(bundle.files, target, precision)
     if not taken:
         raise UsageError(
             f"{path} holds no {precision + ' ' if precision else ''}ONNX model that {target.name} would take; quantize it for that "
             "target, or leave --precision out"
         )
-    return list(_all_checked(path, taken, target))
+    return list(_all_checked(path, taken, target, precision))
 
 
-def _all_checked(path: Path, files: list[BundleFile], target: Target) -> Iterator[CheckedGraph]:
+def _all_checked(
+    path: Path, files: list[BundleFile], target: Target, precision: str | None
+) -> Iterator[CheckedGraph]:
     for file in files:
-        yield _checked(path / file.name, file.name, target, file.precision or "fp32", file.dialect)
+        yield _checked(path / file.name, file.name, target, precision or file.precision or "fp32", file.dialect)
+
+
+def _taken(files: tuple[BundleFile, ...], target: Target, precision: str | None) -> list[BundleFile]:
+    """What the target would be given: a portable file only where there is none of its own for that graph and precision."""
+    # Flags make fp16 of a float32 graph where types are weak, as the plan of a build has it.
+    by_flag = precision == "fp16" and target.name != "openvino" and target.dialect == "weak"
+    fitting = [file for file in files if _is_for(file, target, "fp32" if by_flag else precision)]
+    own = {(file.graph, file.precision) for file in fitting if file.target != "any"}
+    return [file for file in fitting if file.target != "any" or (file.graph, file.precision) not in own]
 
 
 def _checked(path: Path, name: str, target: Target, precision: str, dialect: Dialect | None) -> CheckedGraph:

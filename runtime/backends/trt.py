@@ -3,13 +3,14 @@
 import importlib
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgewright.runtime.backends import BackendOptions, Setting
 from edgewright.runtime.errors import BackendError, EdgeError
 from edgewright.runtime.jetson import jetson_linux
 from edgewright.runtime.tensorrt.cuda import Cuda
 from edgewright.runtime.tensorrt.driver import LIBRARY, OTHERWISE, Driver, preflight
+from edgewright.runtime.tensorrt.interface import TensorRt
 from edgewright.runtime.tensorrt.on_device import Device, bundle_of, engine_here, plan_here, this_device
 from edgewright.runtime.tensorrt.plan import BuildSpec, Precision
 from edgewright.runtime.tensorrt.runner import EngineRunner
@@ -27,7 +28,7 @@ def open_backend(path: Path, options: BackendOptions) -> EngineRunner:
     return open_engine(path, options, driver, import_tensorrt(), Cuda())
 
 
-def open_engine(path: Path, options: BackendOptions, driver: Driver, trt: Any, cuda: Cuda) -> EngineRunner:
+def open_engine(path: Path, options: BackendOptions, driver: Driver, trt: TensorRt, cuda: Cuda) -> EngineRunner:
     """As `open_backend`, with what was found of the driver, TensorRT and CUDA."""
     bundle, entry = bundle_of(path)
     device = this_device(driver, str(trt.__version__), cuda.version, module=str(trt.__name__))
@@ -55,14 +56,18 @@ def unavailable() -> str | None:
 def import_tensorrt(name: str = "tensorrt") -> Any:
     """TensorRT's Python module; BackendError that says how this Python gets it. Call `preflight` before it is used."""
     try:
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
     except (ImportError, OSError) as err:
         if isinstance(err, ModuleNotFoundError) and err.name == name:
             raise BackendError(_not_installed()) from err
         raise BackendError(f"TensorRT does not load: {err}; install its libraries again, or {OTHERWISE}") from err
+    if module.__file__ is None:
+        # A folder of that name without code, such as that of type stubs, is imported as well.
+        raise BackendError(_not_installed())
+    return module
 
 
-def logger_of(trt: Any) -> "Log":
+def logger_of(trt: TensorRt) -> "TensorRtLog":
     """The one logger of this process: TensorRT ignores a second."""
     for module, log in _LOGGERS:
         if module is trt:
@@ -93,11 +98,20 @@ class Log:
         return f"; TensorRT says: {' | '.join(self.errors)[:600]}" if self.errors else ""
 
 
-_LOGGERS: list[tuple[Any, Log]] = []
+if TYPE_CHECKING:
+    from edgewright.runtime.tensorrt.interface import tensorrt
+
+    class TensorRtLog(Log, tensorrt.ILogger):  # type: ignore[misc]
+        """What `_log_type` makes."""
 
 
-def _log_type(trt: Any) -> Any:
-    class TensorRtLog(Log, trt.ILogger):  # type: ignore[misc]
+_LOGGERS: "list[tuple[TensorRt, TensorRtLog]]" = []
+
+
+def _log_type(trt: TensorRt) -> Any:
+    base: Any = trt.ILogger
+
+    class TensorRtLog(Log, base):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             Log.__init__(self, (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR))

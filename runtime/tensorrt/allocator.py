@@ -1,8 +1,12 @@
 """Memory for outputs whose size only the data tell, as that of NonMaxSuppression: TensorRT asks for it while it runs."""
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edgewright.runtime.tensorrt.cuda import Buffer, Cuda, CudaError
+from edgewright.runtime.tensorrt.interface import TensorRt, sizes_of
+
+if TYPE_CHECKING:
+    from edgewright.runtime.tensorrt.interface import tensorrt
 
 Shape = tuple[int, ...]
 
@@ -20,10 +24,12 @@ class Allocator(Protocol):
     def close(self) -> None: ...
 
 
-def allocator_type(trt: Any) -> Any:
+def allocator_type(trt: TensorRt) -> Any:
     """A subclass of TensorRT's IOutputAllocator, made with a `Cuda`; it keeps its memory and grows it."""
 
-    class OutputAllocator(trt.IOutputAllocator):  # type: ignore[misc]
+    base: Any = trt.IOutputAllocator
+
+    class OutputAllocator(base):  # type: ignore[misc]
         def __init__(self, cuda: Cuda) -> None:
             trt.IOutputAllocator.__init__(self)
             self._cuda = cuda
@@ -44,8 +50,8 @@ def allocator_type(trt: Any) -> Any:
         def reallocate_output_async(self, tensor_name: str, memory: int, size: int, alignment: int, stream: int) -> int:
             return self.reallocate_output(tensor_name, memory, size, alignment)
 
-        def notify_shape(self, tensor_name: str, shape: Any) -> None:
-            self.shape = tuple(shape)
+        def notify_shape(self, tensor_name: str, shape: "tensorrt.Dims") -> None:
+            self.shape = sizes_of(shape)
 
         def raise_problem(self) -> None:
             problem, self._problem = self._problem, None

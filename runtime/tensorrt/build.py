@@ -3,11 +3,15 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgewright.runtime.errors import BackendError
+from edgewright.runtime.tensorrt.interface import TensorRt, content_of, dims, sizes_of
 from edgewright.runtime.tensorrt.plan import BuildSpec
 from edgewright.runtime.tensorrt.targets import FIRST_STRONG, Version
+
+if TYPE_CHECKING:
+    from edgewright.runtime.tensorrt.interface import tensorrt
 
 Tell = Callable[[str, int, int], None]
 
@@ -21,8 +25,8 @@ class Built:
 
 
 def build_engine(
-    trt: Any,
-    logger: Any,
+    trt: TensorRt,
+    logger: "tensorrt.ILogger",
     model: bytes,
     spec: BuildSpec,
     *,
@@ -52,20 +56,20 @@ def build_engine(
             f"TensorRT built no engine of {spec.model} for {spec.target} and said why only in its log; try --precision fp32, a "
             "larger workspace, or `edgewright lint`"
         )
-    return Built(bytes(memoryview(plan)), b"" if cache is None else bytes(memoryview(cache.serialize())))
+    return Built(content_of(plan), b"" if cache is None else content_of(cache.serialize()))
 
 
-def version_of(trt: Any) -> Version:
+def version_of(trt: TensorRt) -> Version:
     """The numbers of its version; TensorRT-RTX counts its own from 1."""
     return tuple(int(part) for part in str(trt.__version__).split(".")[:4] if part.isdigit())
 
 
-def is_rtx(trt: Any) -> bool:
+def is_rtx(trt: TensorRt) -> bool:
     """Whether it is TensorRT-RTX, whose interface is that of TensorRT 11."""
     return "rtx" in str(trt.__name__)
 
 
-def _check_version(trt: Any, version: Version, spec: BuildSpec) -> None:
+def _check_version(trt: TensorRt, version: Version, spec: BuildSpec) -> None:
     if is_rtx(trt):
         if spec.dialect != "strong":
             raise BackendError(
@@ -88,7 +92,14 @@ def _bits(flags: Any, names: tuple[str, ...]) -> int:
     return sum(1 << int(getattr(flags, name)) for name in names)
 
 
-def _parse(trt: Any, network: Any, logger: Any, model: bytes, spec: BuildSpec, path: Path | None) -> None:
+def _parse(
+    trt: TensorRt,
+    network: "tensorrt.INetworkDefinition",
+    logger: "tensorrt.ILogger",
+    model: bytes,
+    spec: BuildSpec,
+    path: Path | None,
+) -> None:
     parser = trt.OnnxParser(network, logger)
     if parser.parse(model) if path is None else parser.parse(model, str(path)):
         return
@@ -98,7 +109,7 @@ def _parse(trt: Any, network: Any, logger: Any, model: bytes, spec: BuildSpec, p
     )
 
 
-def _errors(parser: Any) -> Iterator[str]:
+def _errors(parser: "tensorrt.OnnxParser") -> Iterator[str]:
     for index in range(parser.num_errors):
         error = parser.get_error(index)
         # Names of nodes came with 10.
@@ -108,7 +119,13 @@ def _errors(parser: Any) -> Iterator[str]:
         yield f"{where}: {error.desc()}"
 
 
-def _config(trt: Any, builder: Any, network: Any, spec: BuildSpec, tell: Tell | None) -> Any:
+def _config(
+    trt: TensorRt,
+    builder: "tensorrt.Builder",
+    network: "tensorrt.INetworkDefinition",
+    spec: BuildSpec,
+    tell: Tell | None,
+) -> "tensorrt.IBuilderConfig":
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, spec.workspace_bytes)
     for name in spec.flags:
@@ -130,35 +147,43 @@ def _config(trt: Any, builder: Any, network: Any, spec: BuildSpec, tell: Tell | 
     return config
 
 
-def _add_profile(builder: Any, network: Any, config: Any, batch: tuple[int, int, int]) -> None:
+def _add_profile(
+    builder: "tensorrt.Builder",
+    network: "tensorrt.INetworkDefinition",
+    config: "tensorrt.IBuilderConfig",
+    batch: tuple[int, int, int],
+) -> None:
     profile = builder.create_optimization_profile()
     for tensor in _inputs(network):
-        shape = tuple(tensor.shape)
+        shape = sizes_of(tensor.shape)
         if -1 in shape:
-            profile.set_shape(tensor.name, *((size, *shape[1:]) for size in batch))
+            least, usual, most = (dims((size, *shape[1:])) for size in batch)
+            profile.set_shape(tensor.name, least, usual, most)
     if config.add_optimization_profile(profile) < 0:
         raise BackendError(
             f"TensorRT refuses the profile of batches {batch}; give least, usual and most in rising order"
         )
 
 
-def _refuse_open_shapes(network: Any, spec: BuildSpec) -> None:
+def _refuse_open_shapes(network: "tensorrt.INetworkDefinition", spec: BuildSpec) -> None:
     for tensor in _inputs(network):
-        shape = tuple(tensor.shape)
+        shape = sizes_of(tensor.shape)
         if -1 in shape[1:] or (-1 in shape and spec.batch is None):
             raise BackendError(
                 f"input '{tensor.name}' of {spec.model} has the open shape {list(shape)}; export it with static shapes, or give a batch"
             )
 
 
-def _inputs(network: Any) -> Iterator[Any]:
+def _inputs(network: "tensorrt.INetworkDefinition") -> "Iterator[tensorrt.ITensor]":
     return (network.get_input(index) for index in range(network.num_inputs))
 
 
-def _monitor(trt: Any, tell: Tell) -> Any:
+def _monitor(trt: TensorRt, tell: Tell) -> "tensorrt.IProgressMonitor":
     """TensorRT's progress as calls of `tell`; it never cancels."""
 
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+    base: Any = trt.IProgressMonitor
+
+    class Monitor(base):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
             self.steps: dict[str, int] = {}

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,10 @@ from edgewright.runtime.tensorrt.allocator import Allocator, allocator_type
 from edgewright.runtime.tensorrt.build import version_of
 from edgewright.runtime.tensorrt.cuda import Buffer, Cuda, Graph, Stream
 from edgewright.runtime.tensorrt.engine_file import check_plan
+from edgewright.runtime.tensorrt.interface import TensorRt, sizes_of
+
+if TYPE_CHECKING:
+    from edgewright.runtime.tensorrt.interface import tensorrt
 
 # Names of TensorRT's DataType; the numbers of the rest (BF16, FP8, INT4, ...) numpy cannot hold.
 _DTYPES: dict[str, DType] = {
@@ -58,9 +62,9 @@ class EngineRunner:
 
     def __init__(
         self,
-        trt: Any,
+        trt: TensorRt,
         cuda: Cuda,
-        logger: Any,
+        logger: "tensorrt.ILogger",
         engine: bytes,
         *,
         said: Callable[[], str] = lambda: "",
@@ -125,7 +129,7 @@ class EngineRunner:
     ) -> None:
         self.close()
 
-    def _load(self, logger: Any, content: bytes) -> None:
+    def _load(self, logger: "tensorrt.ILogger", content: bytes) -> None:
         trt = self._trt
         # Plugins, as for RoiAlign, must be known before an engine that holds one is read.
         trt.init_libnvinfer_plugins(logger, "")
@@ -151,7 +155,7 @@ class EngineRunner:
             self._bind(port)
 
     def _input_port(self, name: str) -> _Port:
-        dtype, shape = self._dtype(name), tuple(self._engine.get_tensor_shape(name))
+        dtype, shape = self._dtype(name), sizes_of(self._engine.get_tensor_shape(name))
         if self._engine.get_tensor_location(name) != self._trt.TensorLocation.DEVICE:
             raise BackendError(
                 f"input '{name}' of the engine holds a shape, which is read on the processor; export with static shapes"
@@ -162,8 +166,10 @@ class EngineRunner:
         return _Port(name, dtype, shape, most)
 
     def _output_port(self, name: str) -> _Port:
-        most = tuple(self._context.get_tensor_shape(name))
-        return _Port(name, self._dtype(name), tuple(self._engine.get_tensor_shape(name)), None if -1 in most else most)
+        most = sizes_of(self._context.get_tensor_shape(name))
+        return _Port(
+            name, self._dtype(name), sizes_of(self._engine.get_tensor_shape(name)), None if -1 in most else most
+        )
 
     def _dtype(self, name: str) -> DType:
         kind = self._engine.get_tensor_dtype(name).name
@@ -176,7 +182,7 @@ class EngineRunner:
     def _range(self, name: str) -> tuple[Shape, Shape]:
         """The least and the largest shape of an input with an open one."""
         least, _, most = self._engine.get_tensor_profile_shape(name, 0)
-        return tuple(least), tuple(most)
+        return sizes_of(least), sizes_of(most)
 
     def _bind(self, port: _Port) -> None:
         if port.most is None:
@@ -252,13 +258,15 @@ class EngineRunner:
         return port.view(self._buffers[port.name], self._shape(port))
 
     def _shape(self, port: _Port) -> Shape:
-        return port.shape if -1 not in port.shape else tuple(self._context.get_tensor_shape(port.name))
+        return port.shape if -1 not in port.shape else sizes_of(self._context.get_tensor_shape(port.name))
 
     def _forget(self) -> None:
         """Free in the order of dependence: the graph uses the context, it the engine, and all of them the buffers."""
         if self._graph is not None:
             self._graph.close()
-        self._graph = self._context = self._engine = self._runtime = None
+        self._graph = None
+        for name in ("_context", "_engine", "_runtime"):
+            self.__dict__.pop(name, None)
         for buffer in self._buffers.values():
             buffer.close()
         for allocator in self._allocators.values():

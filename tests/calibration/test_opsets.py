@@ -7,7 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.calibration.graphs import Array, run
 
 from edgewright.calibration.network import opset_of
-from edgewright.calibration.opsets import to_opset
+from edgewright.calibration.opsets import to_opset, without_hard_swish
 from edgewright.runtime.errors import CalibrationError
 
 X: Array = np.random.default_rng(0).normal(size=(1, 4, 8, 8)).astype(np.float32)
@@ -78,3 +78,11 @@ def test_what_an_older_opset_cannot_say_names_the_node_and_the_reason() -> None:
 def test_an_opset_that_nobody_lowered_is_refused() -> None:
     with pytest.raises(CalibrationError, match="cannot be lowered to 13"):
         to_opset(CASES["Pad"], 13)
+
+
+def test_hard_swish_is_written_as_what_every_tensorrt_reads() -> None:
+    swish = model("HardSwish", 17, shape=(1, 4, 8, 8))
+    plain = without_hard_swish(swish)
+    assert [node.op_type for node in plain.graph.node] == ["HardSigmoid", "Mul"]
+    onnx.checker.check_model(plain, full_check=True)
+    np.testing.assert_allclose(run(plain, X)["output"], run(swish, X)["output"], atol=1e-6)

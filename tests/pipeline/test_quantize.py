@@ -4,8 +4,10 @@ from typing import Any
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 
+from edgewright.calibration.network import opset_of
 from edgewright.calibration.plan import Plan
 from edgewright.export.from_onnx import import_onnx
 from edgewright.export.request import ExportRequest
@@ -13,6 +15,7 @@ from edgewright.pipeline.build import build
 from edgewright.pipeline.calibration_images import candidates, feeds_of
 from edgewright.pipeline.cli import main
 from edgewright.pipeline.datasets import open_dataset
+from edgewright.pipeline.lint.graphs import graphs_of
 from edgewright.pipeline.quantizing import Quantized, quantize
 from edgewright.pipeline.recipe import Recipe
 from edgewright.pipeline.stages import Outcome
@@ -20,6 +23,8 @@ from edgewright.pipeline.verify import verify
 from edgewright.runtime.bundle import Bundle, load_bundle
 from edgewright.runtime.errors import BundleError, CalibrationError, UsageError
 from edgewright.runtime.predictor import open_predictor
+from edgewright.runtime.tensorrt.plan import plan_build
+from edgewright.runtime.tensorrt.targets import find_target
 
 CALIBRATION, SCORED = "synthetic:11:32", "synthetic:12:12"
 ONE = (Plan(collector="percentile"),)
@@ -67,6 +72,19 @@ def test_the_bundle_holds_both_dialects_and_their_reference(in_int8: Quantized) 
     assert audit.count == 32
     stored = json.loads((in_int8.bundle.path / "calibration" / "report.json").read_text())
     assert stored["audit"]["files"] == [list(file) for file in audit.files]
+
+
+def test_a_version_that_makes_fp16_by_a_flag_is_given_a_graph_that_it_reads(in_int8: Quantized) -> None:
+    """JetPack 5.1 reads operator sets up to 17, and the exported graph may be newer."""
+    old = find_target("jetpack5.1")
+    assert plan_build(in_int8.bundle, old, precision="fp16").model == "tensorrt/fp32_weak.onnx"
+    assert plan_build(in_int8.bundle, find_target("trt11.4.1"), precision="fp32").model == "model.onnx"
+    checked = {graph.name: graph for graph in graphs_of(in_int8.bundle.path, old, None)}
+    assert checked.keys() == {"tensorrt/fp32_weak.onnx", "tensorrt/int8_weak.onnx"}
+    (by_flag,) = graphs_of(in_int8.bundle.path, old, "fp16")
+    assert (by_flag.name, by_flag.precision) == ("tensorrt/fp32_weak.onnx", "fp16")
+    model = onnx.load(str(in_int8.bundle.path / by_flag.name))
+    assert opset_of(model) == 17
 
 
 def test_the_quantized_model_runs_verifies_and_has_golden_tensors_of_its_own(in_int8: Quantized) -> None:

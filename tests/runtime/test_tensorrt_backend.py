@@ -199,6 +199,14 @@ def test_a_missing_package_is_advised_by_the_kind_of_machine(monkeypatch: pytest
     assert "pip install" not in str(caught.value)
 
 
+def test_a_folder_of_that_name_without_code_is_no_tensorrt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "stubs_of_tensorrt").mkdir()
+    (tmp_path / "stubs_of_tensorrt/__init__.pyi").write_text("def anything() -> None: ...")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(BackendError, match=r"this Python has no TensorRT"):
+        trt.import_tensorrt("stubs_of_tensorrt")
+
+
 def test_a_device_is_known_by_what_its_engines_depend_on(tmp_path: Path) -> None:
     for name, text in (
         ("etc/nv_tegra_release", "# R36 (release), REVISION: 4.3, GCID: 1, BOARD: generic"),
