@@ -45,9 +45,7 @@ def graphs_of(path: Path, target: Target, precision: str | None) -> list[Checked
     return list(_all_checked(path, taken, target, precision))
 
 
-def _all_checked(
-    path: Path, files: list[BundleFile], target: Target, precision: str | None
-) -> Iterator[CheckedGraph]:
+def _all_checked(path: Path, files: list[BundleFile], target: Target, precision: str | None) -> Iterator[CheckedGraph]:
     for file in files:
         yield _checked(path / file.name, file.name, target, precision or file.precision or "fp32", file.dialect)
 
