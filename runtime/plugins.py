@@ -35,6 +35,7 @@ _EXTRAS = {
     "paho": "mqtt",
     "trackers": "tracking",
     "supervision": "tracking",
+    "prometheus_client": "web",
 }
 
 _KINDS = {

@@ -42,8 +42,15 @@ if TYPE_CHECKING:
     "sink_uris",
     multiple=True,
     metavar="URI",
-    help="jsonl:FILE (jsonl:- is stdout), images:DIR, video:FILE.mp4, record:DIR, mqtt://HOST/TOPIC, gstreamer:PIPELINE; may be "
-    "given several times; see docs/sinks.md.",
+    help="jsonl:FILE (jsonl:- is stdout), images:DIR, video:FILE.mp4, record:DIR, mqtt://HOST/TOPIC, gstreamer:PIPELINE, "
+    "web:[HOST]:PORT; may be given several times; see docs/sinks.md.",
+)
+@click.option(
+    "--web",
+    metavar="[HOST]:PORT",
+    default=None,
+    help="Show the run in a browser, with metrics for Prometheus: :8080 for this machine alone, 0.0.0.0:8080 for others, who "
+    "need the token that is printed; short for --sink web:[HOST]:PORT, whose options docs/web.md has.",
 )
 @engine_options
 @propose_option
@@ -95,6 +102,7 @@ def command(
     bundle: str,
     source_uri: str,
     sink_uris: tuple[str, ...],
+    web: str | None,
     backend: str,
     precision: str,
     threads: int | None,
@@ -132,6 +140,7 @@ def command(
     from edgewright.runtime.steps import open_steps
     from edgewright.runtime.supervision import open_supervised
 
+    sink_uris += () if web is None else (f"web:{web}",)
     _refuse_same_file(sink_uris, json_path)
     loaded = load_bundle(bundle)
     thresholds = _thresholds(loaded.spec.postprocess, conf, iou)
