@@ -11,6 +11,8 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LEAST_TOKEN = 16
+# Bytes of a request's address and header fields; a browser with many cookies sends some thousand.
+LARGEST_HEAD = 16 << 10
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -64,6 +66,8 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
+        if _head_bytes(scope) > LARGEST_HEAD:
+            return _text("The request is too large.\n", 431, {"Connection": "close"})
         if scope["method"] not in ("GET", "HEAD"):
             return _text(
                 "This web view only shows; use GET or HEAD.\n", 405, {"Allow": "GET, HEAD", "Connection": "close"}
@@ -102,6 +106,11 @@ class Guard:
     def _equals(self, given: str, wanted: str) -> bool:
         """In a time that says nothing about where they differ."""
         return bool(wanted) and hmac.compare_digest(given.encode("utf-8", "replace"), wanted.encode())
+
+
+def _head_bytes(scope: Scope) -> int:
+    fields = sum(len(name) + len(value) for name, value in scope["headers"])
+    return fields + len(scope.get("raw_path") or b"") + len(scope["query_string"])
 
 
 def _query(scope: Scope) -> list[tuple[str, str]]:

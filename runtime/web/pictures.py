@@ -60,8 +60,9 @@ class Pictures:
         now, due_s = time.monotonic(), self._due_s.get(source)
         if due_s is None or now < due_s or self._server is None:
             return
-        # The next is due by the rate and not by when this one came, so that the rate is reached; what was missed is not made up.
-        self._due_s[source] = max(due_s + self._interval_s(), now)
+        # By the rate and not by when this one came, so that the rate is reached; what was missed is not made up.
+        interval_s = self._interval_s()
+        self._due_s[source] = (due_s if due_s + interval_s > now else now) + interval_s
         self._offered[source] = picture
         self._server.call_soon_threadsafe(self._came.set)
 

@@ -8,13 +8,13 @@ import threading
 import uvicorn
 from starlette.types import ASGIApp
 
+from edgewright.runtime.web.access import LARGEST_HEAD
 from edgewright.runtime.web.app import WebApp
 from edgewright.runtime.web.connections import PatientProtocol
 
 _log = logging.getLogger(__name__)
 # Beside the streams, for pages, metrics and health.
 _SPARE_CONNECTIONS = 32
-_LARGEST_HEAD_BYTES = 16 << 10
 # So long may clients take to hear that it is over.
 _GRACE_S = 0.2
 _LEAVE_S = 5.0
@@ -61,8 +61,10 @@ class Server:
         done, _ = await asyncio.wait({serving, working, over}, return_when=asyncio.FIRST_COMPLETED)
         self._app.audience.over.set()
         self._uvicorn.should_exit = True
-        await asyncio.sleep(_GRACE_S)
-        for connection in tuple(self._uvicorn.server_state.connections):
+        connections, end_s = self._uvicorn.server_state.connections, self._loop.time() + _GRACE_S
+        while connections and self._loop.time() < end_s:
+            await asyncio.sleep(0.02)
+        for connection in tuple(connections):
             connection.transport.abort()
         await serving
         working.cancel()
@@ -86,5 +88,5 @@ def _config(app: ASGIApp, most_connections: int) -> uvicorn.Config:
         limit_concurrency=most_connections,
         timeout_keep_alive=5,
         timeout_graceful_shutdown=1,
-        h11_max_incomplete_event_size=_LARGEST_HEAD_BYTES,
+        h11_max_incomplete_event_size=LARGEST_HEAD,
     )
