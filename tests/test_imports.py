@@ -75,6 +75,7 @@ def test_every_import_rule_notices_a_file_that_breaks_it(checkout: Path, tmp_pat
         "export/sideways.py": "import edgewright.calibration",
         "runtime/heads/heavy.py": "def decode() -> None:\n    import torch",
         "runtime/engine.py": "import openvino",
+        "runtime/sinks/page.py": "def show() -> None:\n    import starlette",
     }
     for name, code in breaches.items():
         (tmp_path / name).write_text(code + "\n")
@@ -85,6 +86,7 @@ def test_every_import_rule_notices_a_file_that_breaks_it(checkout: Path, tmp_pat
         "edgewright.export.sideways -> edgewright.calibration",
         "edgewright.runtime.heads.heavy -> torch",
         "edgewright.runtime.engine -> openvino",
+        "edgewright.runtime.sinks.page -> starlette",
     ):
         assert breach in done.stdout
 
@@ -93,6 +95,17 @@ def test_the_runtime_needs_a_heavy_package_only_in_the_backend_of_that_engine(tm
     missing = json.loads(run_python(IMPORT_ALL + "print(json.dumps(import_all('edgewright.runtime')))", tmp_path))
     engines = {"edgewright.runtime.backends.ov": "openvino", "edgewright.runtime.backends.trt": "tensorrt"}
     assert missing == {name: engine for name, engine in engines.items() if name in missing}
+
+
+def test_the_packages_of_the_web_view_are_needed_by_nothing_else(tmp_path: Path) -> None:
+    web = ("prometheus_client", "starlette", "uvicorn")
+    code = IMPORT_ALL.replace(repr(HEAVY), repr((*HEAVY, *web)))
+    for package in ("runtime", "pipeline.commands"):
+        found = json.loads(run_python(code + f"print(json.dumps(import_all('edgewright.{package}')))", tmp_path))
+        needing = {module for module, needed in found.items() if needed in web}
+        assert {module for module in needing if not module.startswith("edgewright.runtime.web.")} == (
+            {"edgewright.runtime.sinks.web"} if package == "runtime" else set()
+        )
 
 
 def test_every_verb_shows_its_help_without_a_heavy_package(tmp_path: Path) -> None:

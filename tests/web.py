@@ -92,7 +92,8 @@ def served(
     said: list[str] = []
     run = [RunStatus("gate", {"backend": "ort", "precision": "fp32"}, states, {})]
     context = SinkContext(LABELS, states[0].name, 30.0, True, lambda: run[0], said.append)
-    with WebSink(Address("127.0.0.1", 0), context, **options) as sink:
+    sink = WebSink(Address("127.0.0.1", 0), context, **options)
+    with sink:
         yield Served(sink, said, run)
 
 

@@ -3,6 +3,7 @@
 import threading
 import time
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -201,9 +202,14 @@ def test_it_closes_at_once_with_clients_of_every_kind_and_frees_its_port() -> No
 
 
 def test_a_picture_is_encoded_once_for_all_and_only_while_somebody_watches(monkeypatch: pytest.MonkeyPatch) -> None:
-    encoded: list[int] = []
+    encoded: list[object] = []
     encode = cv2.imencode
-    monkeypatch.setattr(cv2, "imencode", lambda *words: (encoded.append(1), encode(*words))[1])
+
+    def counted(*words: Any) -> Any:
+        encoded.append(words)
+        return encode(*words)
+
+    monkeypatch.setattr(cv2, "imencode", counted)
     with served() as view:
         view.show(output(0))
         assert not view.sink.wants_picture
