@@ -1,6 +1,7 @@
 """A GStreamer pipeline that is fed with pictures, by OpenCV when it was built with GStreamer, else by PyGObject."""
 
 import importlib.util
+import threading
 from typing import Any, Protocol
 
 import cv2
@@ -16,10 +17,12 @@ _LEAVE_S = 10.0
 
 
 class Pictures(Protocol):
-    """Takes BGR pictures of one size; `push` says by SinkError why the pipeline failed."""
+    """Takes BGR pictures of one size; `push` says by SinkError why the pipeline failed. `close` lets it finish, `abandon` does
+    not, and does not wait: what a pipeline does when it ends may take as long as a network likes."""
 
     def push(self, image: Image) -> None: ...
     def close(self) -> None: ...
+    def abandon(self) -> None: ...
 
 
 def open_pictures(name: str, pipeline: str, size_hw: tuple[int, int], fps: float, *, live: bool) -> Pictures:
@@ -57,6 +60,9 @@ class _OpenCvPipeline:
 
     def close(self) -> None:
         self._writer.release()
+
+    def abandon(self) -> None:
+        threading.Thread(target=self._writer.release, name="edgewright end of a pipeline", daemon=True).start()
 
 
 class _AppSrc:
@@ -101,6 +107,12 @@ class _AppSrc:
             raise SinkError(f"{self._name} did not finish within {_LEAVE_S:g} s")
         if message.type == gst.MessageType.ERROR:
             raise SinkError(self._failure(message))
+
+    def abandon(self) -> None:
+        null = self._gst.Gst.State.NULL
+        threading.Thread(
+            target=self._pipeline.set_state, args=(null,), name="edgewright end of a pipeline", daemon=True
+        ).start()
 
     def _configured(self, size_hw: tuple[int, int], live: bool) -> Any:
         source = self._pipeline.get_by_name("edgewright")

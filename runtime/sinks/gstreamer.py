@@ -4,6 +4,7 @@ A conversion is put in front, so that an encoder can come first. The pipeline ta
 one that failed, because the server at its other end went away, is started again.
 """
 
+import logging
 import time
 
 from edgewright.runtime.errors import SinkError, UsageError
@@ -12,6 +13,7 @@ from edgewright.runtime.sinks._appsrc import Pictures, check_available, open_pic
 from edgewright.runtime.sinks.video import fit_into
 from edgewright.runtime.uri import masked, split_options
 
+_log = logging.getLogger(__name__)
 _USUAL_FPS = 30.0
 _AGAIN_S = 2.0
 
@@ -27,7 +29,7 @@ def from_uri(text: str, context: SinkContext) -> "GStreamerSink":
             f"'{masked(text)}'"
         )
     check_available(f"gstreamer:{masked(text)}")
-    return GStreamerSink(text, fps=context.fps or _USUAL_FPS)
+    return GStreamerSink(text, fps=context.fps or _USUAL_FPS, live=context.live)
 
 
 class GStreamerSink(Sink):
@@ -35,10 +37,11 @@ class GStreamerSink(Sink):
 
     wants_picture = True
 
-    def __init__(self, pipeline: str, *, fps: float) -> None:
+    def __init__(self, pipeline: str, *, fps: float, live: bool = False) -> None:
         self._name = f"gstreamer:{masked(pipeline)}"
         self._pipeline = f"videoconvert ! {pipeline}"
         self._fps = fps
+        self._live = live
         self._size_hw = (0, 0)
         self._pictures: Pictures | None = None
         self._not_before_s = 0.0
@@ -49,6 +52,8 @@ class GStreamerSink(Sink):
             raise SinkError(
                 f"frame {output.frame.index} came to the sink gstreamer without a picture; pass it annotated"
             )
+        if time.monotonic() < self._not_before_s:
+            raise SinkError(self._failure)
         try:
             if self._pictures is None:
                 self._open(output.frame.size_hw)
@@ -62,19 +67,22 @@ class GStreamerSink(Sink):
 
     def close(self) -> None:
         pictures, self._pictures = self._pictures, None
-        if pictures is not None:
+        if pictures is None:
+            return
+        try:
             pictures.close()
+        except SinkError as err:
+            if not self._live:
+                raise
+            # A run of a camera that ends well has not failed because a server is away just then.
+            _log.warning("%s", err)
 
     def _open(self, size_hw: tuple[int, int]) -> None:
-        if time.monotonic() < self._not_before_s:
-            raise SinkError(self._failure)
         # Most encoders want even sides.
         self._size_hw = (size_hw[0] + size_hw[0] % 2, size_hw[1] + size_hw[1] % 2)
         self._pictures = open_pictures(self._name, self._pipeline, self._size_hw, self._fps, live=True)
 
     def _forget(self) -> None:
-        try:
-            self.close()
-        except SinkError:
-            # It failed already; that it does not end well either says nothing more.
-            self._pictures = None
+        pictures, self._pictures = self._pictures, None
+        if pictures is not None:
+            pictures.abandon()

@@ -90,6 +90,53 @@ def test_frames_come_out_of_a_server_that_others_read(gi: None) -> None:
     assert abs(float(shown.mean()) - 200) < 3
 
 
+def rtsp_server(port: int, folder: Path) -> "subprocess.Popen[bytes]":
+    folder.mkdir(exist_ok=True)
+    words = ["/usr/bin/python3", str(Path(__file__).with_name("rtsp_recorder.py")), str(port), str(folder)]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and process.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                break
+        time.sleep(0.05)
+    return process
+
+
+def test_an_rtsp_server_gets_the_stream_also_when_it_was_killed_and_started_again(
+    gi: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("rtspclientsink", "x264enc", "avdec_h264"):
+        if subprocess.run(["gst-inspect-1.0", "--exists", name]).returncode:
+            pytest.skip(f"GStreamer's {name} is not installed")
+    monkeypatch.setattr("edgewright.runtime.sinks.gstreamer._AGAIN_S", 0.2)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"rtsp://127.0.0.1:{port}/live"
+    pipeline = f"x264enc tune=zerolatency key-int-max=5 ! rtspclientsink location={address} protocols=tcp latency=0"
+    sink = open_sink(f"gstreamer:{pipeline}", replace(CONTEXT, live=True))
+    for folder in (tmp_path / "first", tmp_path / "again"):
+        server = rtsp_server(port, folder)
+        try:
+            deadline, index = time.monotonic() + 40, 0
+            while len(list(folder.iterdir())) < 3 and time.monotonic() < deadline:
+                with suppress(SinkError):
+                    sink.write(output(index, picture(200)))
+                index += 1
+                time.sleep(0.03)
+        finally:
+            server.kill()
+            server.wait()
+        shown = cv2.imread(str(sorted(folder.iterdir())[0]))
+        assert shown is not None
+        assert shown.shape == (48, 62, 3)
+        # H.264 has 16 for black and 235 for white (ITU-R BT.601), and the server stores it so.
+        assert abs(float(shown.mean()) - (16 + 200 * 219 / 255)) < 4
+    # The server is gone again; that is no failure of the run.
+    sink.close()
+
+
 def test_a_pipeline_that_fails_says_why_and_is_started_again(
     gi: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,6 +308,9 @@ class NoFilm:
         pass
 
     def close(self) -> None:
+        pass
+
+    def abandon(self) -> None:
         pass
 
 
