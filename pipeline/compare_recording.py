@@ -87,7 +87,7 @@ class _Second:
         chosen = _settings(spec, asked)
         self.notes: list[str] = []
         with ExitStack() as stack:
-            context = StepContext(spec.labels, spec.task, chosen.conf_threshold, header.fps)
+            context = StepContext(spec.labels, spec.task, chosen.conf_threshold, header.fps, header.live)
             self._steps = stack.enter_context(open_steps({"track": self._tracker(asked)}, context))
             self.predictor = stack.enter_context(
                 open_predictor(

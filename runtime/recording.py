@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,6 +27,8 @@ _log = logging.getLogger(__name__)
 FORMAT = 1
 PICTURES = {"jpg": ".mjpeg", "png": ".mpng"}
 MAPS = ".maps"
+_USUAL_FPS = 30.0
+_RATE_LINES = 200
 _PART = re.compile(r"(\d{6,})\.jsonl")
 
 
@@ -37,13 +40,15 @@ class Header:
     pictures: str
     source: str
     fps: float | None
+    live: bool
     labels: tuple[str, ...]
     about: Mapping[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
 class Recorded:
-    """One frame of a recording. `position_s` counts from the recording's first frame, by the clock of the run."""
+    """One frame of a recording. `position_s` counts from the recording's first frame: by the position in a film that was recorded,
+    of a camera by the moments of capture, of pictures by their number."""
 
     header: Header
     line: Mapping[str, Any]
@@ -93,6 +98,15 @@ class Recording:
         if not self.parts:
             raise SourceError(f"{path} is no recording: there is no 000001.jsonl; record one with --sink record:{path}")
         self.header = _header(self.parts[0])
+
+    @property
+    def fps(self) -> float | None:
+        """The rate of the frames that are there, of one source, as the first of them tell it; those that the run had no time for
+        are not."""
+        lines = list(islice(self._lines(self.parts[0]), _RATE_LINES))
+        times = [_time_s(self.header, line) for line in lines if line["source"] == lines[0]["source"]]
+        gaps = np.diff(times)
+        return 1 / float(np.median(gaps)) if len(gaps) and np.median(gaps) > 0 else self.header.fps
 
     def __len__(self) -> int:
         """How many lines there are; a few more than frames when some are damaged."""
@@ -151,10 +165,17 @@ class _Clock:
 
     def position_s(self, header: Header, line: Mapping[str, Any]) -> float:
         if header.run != self._run:
-            self._base_s = self._last_s + 1 / (header.fps or 25) if self._run else 0.0
-            self._run, self._first_s = header.run, line["time_s"]
-        self._last_s = max(self._last_s, self._base_s + line["time_s"] - self._first_s)
+            self._base_s = self._last_s + 1 / (header.fps or _USUAL_FPS) if self._run else 0.0
+            self._run, self._first_s = header.run, _time_s(header, line)
+        self._last_s = max(self._last_s, self._base_s + _time_s(header, line) - self._first_s)
         return self._last_s
+
+
+def _time_s(header: Header, line: Mapping[str, Any]) -> float:
+    """The time that a tracker went by in the recorded run, so that one goes by the same when it is replayed."""
+    if "media_time_s" in line:
+        return float(line["media_time_s"])
+    return float(line["time_s"]) if header.live else int(line["frame"]) / (header.fps or _USUAL_FPS)
 
 
 class _Stored:
@@ -212,6 +233,7 @@ def _header(part: Path) -> Header:
             found["pictures"],
             found["source"],
             found["fps"],
+            found["live"],
             tuple(found["labels"]),
             found["about"],
         )

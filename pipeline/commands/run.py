@@ -147,6 +147,8 @@ def command(
     chosen = suppressing(loaded.spec, refined(thresholds, refine), nms)
     in_steps = {"track": track, "blur": blur}
     asked = {"conf": conf, "iou": iou, "nms": nms, "refine": refine, "tiles": tiles, **in_steps}
+    # The score from which objects are reported, also where a step sees less sure ones.
+    reported = {"conf_threshold": chosen.conf_threshold, "loop": loop}
     statistics, failure = RunStatistics(), None
     open_with = partial(
         open_predictor,
@@ -183,7 +185,7 @@ def command(
                 replace=engines.replace,
                 tell=partial(click.echo, err=True),
                 steps=steps,
-                about=_about(loaded, engines.predictor.settings, asked),
+                about=_about(loaded, {**engines.predictor.settings, **reported}, asked),
             )
         except EdgeError as err:
             # What was done before an error is told as well: the run may have lasted for weeks.
@@ -191,8 +193,6 @@ def command(
                 raise
             failure = err
         if json_file is not None:
-            # What is reported, also where a step sees less sure objects.
-            reported = {"conf_threshold": chosen.conf_threshold, "loop": loop}
             settings = {**engines.predictor.settings, **reported, **_given(in_steps)}
             write_json(json_file, report(loaded, source, settings, statistics, failure))
         click.echo(summary(source, statistics), err="jsonl:-" in sink_uris)

@@ -149,6 +149,7 @@ class RecordSink(Sink):
             "pictures": self._pictures,
             "source": context.source,
             "fps": context.fps,
+            "live": context.live,
             "labels": list(context.labels),
             "about": json.loads(json.dumps(dict(context.about), default=str)),
         }

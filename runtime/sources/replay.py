@@ -31,7 +31,7 @@ class ReplaySource(Source):
     def __init__(self, recording: Recording, *, speed: float | None = None) -> None:
         self.name = str(recording.path)
         self.length = len(recording)
-        self.fps = recording.header.fps
+        self.fps = recording.fps
         self.live = speed is not None
         self._recording = recording
         self._speed = speed
