@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -158,6 +160,30 @@ def test_what_a_killed_run_has_written_is_read_to_its_last_whole_frame(tmp_path:
     source = open_source(f"replay:{tmp_path}/r")
     assert [frame.index for frame in source] == [0, 1, 2, 3, 4]
     assert source.skipped == 1
+
+
+def test_a_recording_that_was_killed_can_be_replayed_to_its_last_frame(tmp_path: Path) -> None:
+    code = f"""
+from tests.pipeline.test_replay import *
+sink = open_sink("record:{tmp_path}/r?part=0.05&parts=1000", CONTEXT)
+for index in range(10**9):
+    sink.write(output(index, things(index % 5)))
+    if index == 60:
+        print("go", flush=True)
+"""
+    root = Path(__file__).parents[2]
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=root, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"go\n"
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    source = open_source(f"replay:{tmp_path}/r")
+    numbers = [frame.index for frame in source]
+    assert numbers == list(range(len(numbers)))
+    assert len(numbers) >= 60
+    assert source.skipped <= 1
+    assert len(list((tmp_path / "r").glob("*.mjpeg"))) > 2
 
 
 def test_parts_that_were_removed_or_did_not_fit_leave_a_recording_that_can_be_read(

@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+from tests.tiny import blob_image, tiny_bundle
 
+from edgewright.pipeline.cli import main
 from edgewright.runtime.errors import SinkError, UsageError
 from edgewright.runtime.results import Detections, Frame
 from edgewright.runtime.sinks import Output, Sink, SinkContext, open_sink
@@ -125,6 +128,21 @@ def test_every_frame_is_a_message_and_the_status_says_whether_the_run_lasts(brok
     assert listener.status() == [b"online", b"offline"]
     line = json.loads(listener.messages[1][1])
     assert line["detections"] == [{"box": [1.0, 2.0, 30.0, 40.0], "score": 0.9, "class_id": 0, "label": "bolt"}]
+
+
+@needs_broker
+def test_a_run_sends_what_it_finds(broker: Broker, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny_bundle(tmp_path)
+    cv2.imwrite(str(tmp_path / "bolt.png"), blob_image())
+    listener = Listener(broker.port)
+    words = ["run", str(tmp_path / "bundle"), "--source", str(tmp_path / "bolt.png"), "--sink", uri(broker, "?qos=1")]
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 0, capsys.readouterr().err
+    assert eventually(lambda: listener.status()[-1:] == [b"offline"])
+    listener.close()
+    (message,) = (json.loads(payload) for topic, payload in listener.messages if topic == "plant/line1")
+    assert message["detections"][0]["label"] == "bolt"
 
 
 @needs_broker

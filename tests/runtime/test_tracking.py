@@ -183,6 +183,16 @@ def test_a_missing_package_is_named_and_never_brings_another_opencv_to_a_board(
         open_step("track", "sort", CONTEXT)
 
 
+def test_the_extra_brings_no_opencv_to_a_board_that_has_its_own() -> None:
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has no TOML reader of its own")
+    markers = pytest.importorskip("packaging.requirements")
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    for wanted in map(markers.Requirement, project["optional-dependencies"]["tracking"]):
+        assert wanted.marker is not None
+        assert wanted.marker.evaluate({"platform_machine": "x86_64"})
+        assert not wanted.marker.evaluate({"platform_machine": "aarch64"})
+
+
 def test_every_tracker_says_what_it_is() -> None:
     assert {"bytetrack", "sort", "ocsort", "botsort"} <= set(TRACKERS)
     for name in TRACKERS:
