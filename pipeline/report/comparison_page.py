@@ -41,6 +41,6 @@ def _frame(frame: WorstFrame, compared: Compared) -> dict[str, Any]:
     return {
         "index": frame.difference.index,
         "source": frame.difference.source,
-        "words": frame_words(compared.comparison, frame.difference.index),
+        "words": frame_words(compared.comparison, frame.difference),
         "pictures": [(name, picture_uri(annotate(frame.image, found, labels))) for name, found, labels in results],
     }

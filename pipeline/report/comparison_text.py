@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from edgewright.pipeline.comparison import Comparison, Objects, Side, Tracks
+from edgewright.pipeline.comparison import Comparison, FrameDifference, Objects, Side, Tracks
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,7 +28,7 @@ def comparison_blocks(comparison: Comparison, *, most_classes: int) -> Iterator[
     if comparison.tracks is not None:
         yield from track_lines(comparison.tracks)
     for frame in comparison.worst:
-        yield f"frame {frame.index} of {frame.source}: {frame_words(comparison, frame.index)}"
+        yield f"frame {frame.index} of {frame.source}: {frame_words(comparison, frame)}"
     for limit in comparison.limits:
         yield f"{'holds' if limit.holds else 'EXCEEDED'}: {limit.name} {limit.value:.4g}, at most {limit.limit:g} may be"
     if comparison.first_difference is not None:
@@ -86,9 +86,8 @@ def class_rows(comparison: Comparison) -> list[Cells]:
     return [(c.label, f"{c.a:,}", f"{c.b:,}", f"{c.overlap:.4f}") for c in pixels]
 
 
-def frame_words(comparison: Comparison, index: int) -> str:
+def frame_words(comparison: Comparison, frame: FrameDifference) -> str:
     """How the two differ on one of the worst frames."""
-    frame = next(frame for frame in comparison.worst if frame.index == index)
     words = []
     if comparison.objects is not None:
         words.append(
