@@ -108,6 +108,11 @@ def _recording(a: str, frames: str | None) -> str | None:
         return None
     if frames is not None:
         raise UsageError(f"{a} brings its own frames; leave --frames {frames} out")
+    context = click.get_current_context()
+    for option in ("backend_a", "precision_a"):
+        if context.get_parameter_source(option) is click.core.ParameterSource.COMMANDLINE:
+            name = f"--{option.replace('_', '-')}"
+            raise UsageError(f"{a} was recorded and is not run again; leave {name} out")
     return a.removeprefix("recording:")
 
 

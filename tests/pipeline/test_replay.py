@@ -340,6 +340,7 @@ def test_lost_objects_and_lost_tracks_are_told_and_limited(
     [
         (("recording:nowhere",), "recording nowhere cannot be read"),
         (("recording:", "--frames", "x"), "brings its own frames; leave --frames x out"),
+        (("recording:x", "--backend-a", "ov"), "recording:x was recorded and is not run again; leave --backend-a out"),
         ((".",), "say --frames SOURCE"),
     ],
 )
