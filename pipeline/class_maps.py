@@ -63,14 +63,14 @@ def score_maps(predictor: Predictor, dataset: MaskDataset, table: Table) -> Scor
         found = predictor.finish(outputs, placement)
         if not isinstance(found, SemanticMap):
             raise UsageError(f"{spec.name} gives {type(found).__name__}, class masks need a SemanticMap")
-        truth = _truth(dataset.class_mask(sample.image_id), table, found, where, spec)
+        truth = true_classes(dataset.class_mask(sample.image_id), table, found, where, spec)
         ids.append(sample.image_id)
         counted.append(confusion(truth, found.class_ids, len(spec.labels)))
         boundaries.append(count_boundaries(truth, found.class_ids, len(spec.labels)))
         ignored += int(np.count_nonzero(truth == IGNORED))
         surprise.add(outputs, truth, placement, spec)
     sums = sums_of(ids, counted, (len(spec.labels), len(spec.labels) + 1))
-    counts = PixelCounts(spec.labels, spec.head.background_id, _ignored_label(spec), sums)
+    counts = PixelCounts(spec.labels, spec.head.background_id, ignored_label(spec), sums)
     total = sums.total()
     _refuse_lost_class(total, ignored, spec)
     scores = map_scores(total, spec.labels, background_id=counts.background_id, ignored_id=counts.ignored_id)
@@ -108,7 +108,9 @@ class _Surprise:
         return [Measurement(name=CROSS_ENTROPY, value=mean, unit="nats", higher_is_better=False)]
 
 
-def _truth(mask: npt.NDArray[Any], table: Table, found: SemanticMap, where: str, spec: ModelSpec) -> Table:
+def true_classes(mask: npt.NDArray[Any], table: Table, found: SemanticMap, where: str, spec: ModelSpec) -> Table:
+    """The label of every pixel (H, W) of the mask of the image `where`, or IGNORED; DataError when it does not fit what was
+    found, or holds a number without a label."""
     if mask.shape != found.class_ids.shape:
         raise DataError(f"{where}: the mask is {_size(mask)}, the image {_size(found.class_ids)}; they must be alike")
     truth: Table = table[mask]
@@ -136,7 +138,7 @@ def _refuse_lost_class(counts: npt.NDArray[np.float64], ignored: int, spec: Mode
         )
 
 
-def _ignored_label(spec: ModelSpec) -> int | None:
+def ignored_label(spec: ModelSpec) -> int | None:
     """The label of unlabelled pixels, where the network has one."""
     numbers = spec.category_ids or tuple(range(len(spec.labels)))
     return numbers.index(spec.head.ignore_id) if spec.head.ignore_id in numbers else None

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from edgewright.pipeline.class_maps import class_table, score_maps
 from edgewright.pipeline.datasets import BoxDataset, Dataset, MaskDataset, PanopticDataset
+from edgewright.pipeline.datasets._kinds import with_boxes, with_class_masks, with_segments
 from edgewright.pipeline.datasets._matching import match_labels
 from edgewright.pipeline.device import describe_device
 from edgewright.pipeline.found import coco_results, find, region_records, write_results
@@ -111,27 +112,25 @@ def _score_maps(
     name, task = bundle.spec.name, bundle.spec.task
     if detections_path is not None:
         raise UsageError(f"{name} gives {_MAP_TASKS[task]}, of which there are no detections; leave --detections out")
-    if task == "semantic" and isinstance(dataset, MaskDataset):
-        meaning = class_table(bundle.spec, dataset)
+    labelled: MaskDataset | PanopticDataset
+    if task == "semantic":
+        labelled = with_class_masks(dataset)
+        meaning = class_table(bundle.spec, labelled)
         with opened() as predictor:
-            scored = score_maps(predictor, dataset, meaning)
-    elif task == "panoptic" and isinstance(dataset, PanopticDataset):
-        table = segment_table(bundle.spec, dataset)
-        with opened() as predictor:
-            scored = score_segments(predictor, dataset, table)
-    elif task == "semantic":
-        raise UsageError(f"data '{dataset.uri}' has no class masks to compare with; give masks:IMAGES_DIR:MASKS_DIR")
+            scored = score_maps(predictor, labelled, meaning)
     else:
-        wanted = "panoptic:IMAGES_DIR:ANNOTATIONS.json:PNG_DIR"
-        raise UsageError(f"data '{dataset.uri}' has no segments to compare with; give {wanted}")
-    return replace(scored, notes=(*dataset.notes, *scored.notes)), predictor.settings
+        labelled = with_segments(dataset)
+        table = segment_table(bundle.spec, labelled)
+        with opened() as predictor:
+            scored = score_segments(predictor, labelled, table)
+    return replace(scored, notes=(*labelled.notes, *scored.notes)), predictor.settings
 
 
 def _score_detections(
     bundle: Bundle, dataset: Dataset, opened: Callable[[], Predictor], detections_path: Path | str | None
 ) -> tuple[Scored, dict[str, Setting]]:
     """Scores of boxes and of instance masks, and the settings that the predictor had."""
-    boxes = _boxes(dataset)
+    boxes = with_boxes(dataset)
     category_ids = match_labels(bundle.spec, boxes)
     plugins.load("edgewright.pipeline.metrics", "coco")
     masks = _mask_truth(bundle.spec, boxes)
@@ -174,12 +173,6 @@ def evaluation_settings(
         return PostprocessSpec.model_validate({**defaults.model_dump(), **given})
     except ValidationError as err:
         raise UsageError(f"{first_problem(err)}; thresholds lie within 0 and 1, detections start at 1") from err
-
-
-def _boxes(dataset: Dataset) -> BoxDataset:
-    if not isinstance(dataset, BoxDataset):
-        raise UsageError(f"data '{dataset.uri}' has no boxes to compare with; give coco:, voc: or yolo: data")
-    return dataset
 
 
 def _mask_truth(spec: ModelSpec, dataset: BoxDataset) -> dict[str, Any] | None:

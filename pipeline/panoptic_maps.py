@@ -1,11 +1,13 @@
 """Panoptic maps of a network against the segments of a data set."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from edgewright.pipeline.console import progress
 from edgewright.pipeline.datasets import PanopticDataset, PanopticLabels
 from edgewright.pipeline.datasets._matching import match_names
-from edgewright.pipeline.metrics.image_sums import sums_of
+from edgewright.pipeline.metrics.image_sums import Floats, sums_of
 from edgewright.pipeline.metrics.panoptic import LabelledSegment, SegmentCounts, count_segments, segment_scores
 from edgewright.pipeline.per_image import PerImage
 from edgewright.pipeline.scored import Scored
@@ -37,12 +39,9 @@ def score_segments(predictor: Predictor, dataset: PanopticDataset, table: ClassO
         found = predictor(sample.image())
         if not isinstance(found, PanopticMap):
             raise UsageError(f"{predictor.spec.name} gives {type(found).__name__}, segments need a PanopticMap")
-        labels = dataset.panoptic_labels(sample.image_id)
-        _check_size(labels, found, str(sample.path or sample.image_id))
-        truth = [LabelledSegment(number, index[category], crowd) for number, category, crowd in labels.segments]
-        segment_ids, segments = _known(found, table)
+        where = str(sample.path or sample.image_id)
         ids.append(sample.image_id)
-        tables.append(count_segments(labels.segment_ids, truth, segment_ids, segments, classes=len(classes)))
+        tables.append(count_map(dataset.panoptic_labels(sample.image_id), found, index, table, where))
     counts = SegmentCounts(
         labels=tuple(one.name for one in classes),
         things=np.array([one.is_thing for one in classes], bool),
@@ -50,6 +49,19 @@ def score_segments(predictor: Predictor, dataset: PanopticDataset, table: ClassO
     )
     measurements, notes = segment_scores(counts)
     return Scored(measurements, (*_unscored(predictor.spec, table), *notes), PerImage(segments=counts))
+
+
+def count_map(
+    labels: PanopticLabels, found: PanopticMap, index: Mapping[int, int], table: ClassOfLabel, where: str
+) -> Floats:
+    """What became of the segments of the image `where`, as `count_segments` has it.
+
+    `index` are the classes of the data by their ids, as indices; `table` is that of `segment_table`.
+    """
+    _check_size(labels, found, where)
+    truth = [LabelledSegment(number, index[category], crowd) for number, category, crowd in labels.segments]
+    segment_ids, segments = _known(found, table)
+    return count_segments(labels.segment_ids, truth, segment_ids, segments, classes=len(index))
 
 
 def _known(found: PanopticMap, table: ClassOfLabel) -> tuple[np.ndarray, list[LabelledSegment]]:
