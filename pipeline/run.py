@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from edgewright.pipeline.rescue import Continued
 from edgewright.runtime.backends import Setting
@@ -24,6 +24,9 @@ from edgewright.runtime.status import RunStatus, SourceStatus
 from edgewright.runtime.steps import Step
 from edgewright.runtime.supervision import SourceState, SupervisedSource
 from edgewright.runtime.timing import table
+
+if TYPE_CHECKING:
+    from edgewright.pipeline.live.watch import Watch
 
 FORMAT = 1
 LoopName = Literal["overlapped", "sequential"]
@@ -43,6 +46,7 @@ def run(
     tell: Callable[[str], None] = lambda _: None,
     steps: Sequence[Step] = (),
     about: Mapping[str, Any] | None = None,
+    watch: "Watch | None" = None,
 ) -> None:
     """Run `source` through `predictor` into the sinks until its end, `max_frames`, SIGINT or SIGTERM, or until nobody
     reads standard output any more.
@@ -51,7 +55,8 @@ def run(
     for, unless told otherwise; the sequential one takes frames as they come. `lenient` sinks that cannot write lose outputs
     and are tried again, others end the run; the default is lenient for live sources. `replace` gives the predictor to go on
     with when the engine fails; the frames that it had in hand are lost. `tell` gets what a sink has to say to whoever started
-    the run. `steps` come before drawing and before all sinks. `about` is what a sink may want to keep of the run.
+    the run. `steps` come before drawing and before all sinks, `watch` behind them. `about` is what a sink may want to keep of
+    the run.
 
     The sinks are closed in any case, and `statistics` holds what was done, also after an error.
     """
@@ -61,14 +66,14 @@ def run(
 
     def status() -> RunStatus:
         _count_lost(sinks, statistics)
-        return _status(source, predictor, statistics)
+        return _status(source, predictor, statistics, watch)
 
     context = SinkContext(labels, source.name, source.fps, source.live, status, tell, about or {})
     try:
         with (
             open_sinks(sink_uris, context) as opened,
             stop_on_signals(source.interrupt) as stop,
-            _bar(source, max_frames, statistics) as on_output,
+            _bar(source, max_frames, statistics, watch) as on_output,
         ):
             sinks = _lenient(opened, sink_uris) if (source.live if lenient is None else lenient) else opened
             frames = Continued(source)
@@ -83,7 +88,7 @@ def run(
                         max_frames=max_frames,
                         stop=stop,
                         on_output=on_output,
-                        steps=steps,
+                        steps=steps if watch is None or not watch.is_active else (*steps, watch),
                     )
                     break
                 except BackendError as err:
@@ -146,13 +151,14 @@ def events(source: Source, statistics: RunStatistics) -> Counter[str]:
     return +counted
 
 
-def _status(source: Source, predictor: Predictor, statistics: RunStatistics) -> RunStatus:
+def _status(source: Source, predictor: Predictor, statistics: RunStatistics, watch: "Watch | None") -> RunStatus:
     state: SourceState = "running" if statistics.frames else "starting"
     if isinstance(source, SupervisedSource):
         state = source.state
     dropped = statistics.dropped + source.dropped
     one = SourceStatus(source.name, state, dropped=dropped, skipped=source.skipped)
-    return RunStatus(predictor.spec.name, predictor.settings, (one,), events(source, statistics))
+    seen = {} if watch is None else watch.status()
+    return RunStatus(predictor.spec.name, predictor.settings, (one,), events(source, statistics), seen)
 
 
 def report(
@@ -161,6 +167,7 @@ def report(
     settings: Mapping[str, Setting],
     statistics: RunStatistics,
     failure: EdgeError | None,
+    watch: "Watch | None" = None,
 ) -> dict[str, Any]:
     """What a run did, for programs; `error` is the sentence that ended it, None after an orderly end."""
     return {
@@ -178,13 +185,14 @@ def report(
         "frames_per_s": round(statistics.frames_per_s, 3),
         "warmup_frames": statistics.warmup_frames,
         "stages": {stage: asdict(figures) for stage, figures in statistics.summaries().items()},
+        **({} if watch is None else watch.status()),
         "error": None if failure is None else str(failure),
     }
 
 
 @contextmanager
 def _bar(
-    source: Source, max_frames: int | None, statistics: RunStatistics
+    source: Source, max_frames: int | None, statistics: RunStatistics, watch: "Watch | None"
 ) -> Iterator[Callable[[Output], None] | None]:
     """Yields what moves a bar on stderr with every output: with frames/s, and without end when the length is unknown."""
     if not sys.stderr.isatty():
@@ -203,10 +211,11 @@ def _bar(
 
         def on_output(output: Output) -> None:
             count = f"{statistics.frames}/{total}" if total else f"{statistics.frames}"
+            brief = "" if watch is None else f"  {watch.brief()}"
             progress.update(
                 task,
                 completed=output.frame.index + 1,
-                description=f"{source.name}  frame {count}  {statistics.frames_per_s:.1f} frames/s",
+                description=f"{source.name}  frame {count}  {statistics.frames_per_s:.1f} frames/s{brief}",
             )
 
         yield on_output

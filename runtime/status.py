@@ -1,7 +1,8 @@
 """What a run is doing at this moment, as a sink may ask for it from a thread of its own."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from edgewright.runtime.backends import Setting
 from edgewright.runtime.supervision import SourceState
@@ -21,9 +22,11 @@ class SourceStatus:
 @dataclass(frozen=True)
 class RunStatus:
     """The network that runs, with the settings of its engine, on these sources; `events` counts what went wrong and was put
-    right, by its name."""
+    right, by its name. `watched` is what the run knows of its own accuracy and of drift, as JSON has it; empty where nobody
+    watches."""
 
     network: str
     settings: Mapping[str, Setting]
     sources: tuple[SourceStatus, ...]
     events: Mapping[str, int]
+    watched: Mapping[str, Any] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from hdrh.histogram import HdrHistogram
 WAITS = ("frame_wait", "engine_wait", "output_wait")
 STAGES = (
     "capture", "frame_wait", "propose", "prepare", "engine_wait", "infer", "encode", "decode", "output_wait", "finish",
-    "track", "blur", "draw", "sink", "end_to_end", "age",
+    "track", "blur", "watch", "draw", "sink", "end_to_end", "age",
 )  # fmt: skip
 
 # 1 us to 10 minutes, with values kept to 3 digits: exact below 2 ms, within 0.1% above.

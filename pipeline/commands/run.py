@@ -16,10 +16,12 @@ from edgewright.pipeline.commands._options import (
     tiles_option,
     track_option,
 )
+from edgewright.pipeline.commands._watch_options import watch_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from edgewright.pipeline.live.opening import WatchOptions
     from edgewright.pipeline.run import LoopName
     from edgewright.runtime.bundle import Bundle
     from edgewright.runtime.sources import Source
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     required=True,
     metavar="URI",
     help="An image, a folder, a quoted glob pattern or a video; or camera:0, rtsp://HOST/PATH, csi:0, gstreamer:PIPELINE, "
-    "synthetic:SEED:COUNT, images:PATH, video:FILE; see docs/sources.md for their options.",
+    "synthetic:SEED:COUNT, images:PATH, video:FILE, data:DATA with its labels; see docs/sources.md for their options.",
 )
 @click.option(
     "--sink",
@@ -97,6 +99,7 @@ if TYPE_CHECKING:
     "[default: drop for live sources, stop for others]",
 )
 @click.option("--max-frames", type=click.IntRange(min=1), default=None, help="Stop after so many frames.")
+@watch_options
 @json_option
 def command(
     bundle: str,
@@ -120,16 +123,20 @@ def command(
     fallback: str | None,
     on_sink_error: str | None,
     max_frames: int | None,
+    watching: "WatchOptions",
     json_path: str | None,
-) -> None:
+) -> int:
     """Run BUNDLE on a camera, a video or images, and show how long each stage takes.
 
-    Ctrl-C ends a run in order: the frames at hand are finished and the sinks are closed.
+    Ctrl-C ends a run in order: the frames at hand are finished and the sinks are closed. Where the source has labels, the run
+    measures its accuracy as it goes; where the bundle has a reference, it tells when what the camera sees drifts away from it.
     """
     from contextlib import nullcontext
     from functools import partial
 
     from edgewright.pipeline.console import write_json
+    from edgewright.pipeline.live.labelled import open_any_source
+    from edgewright.pipeline.live.opening import open_watch
     from edgewright.pipeline.rescue import Engines, Opener
     from edgewright.pipeline.run import report, run, summary
     from edgewright.runtime.atomic import atomic_file
@@ -138,7 +145,6 @@ def command(
     from edgewright.runtime.loop import RunStatistics
     from edgewright.runtime.predictor import open_predictor
     from edgewright.runtime.steps import open_steps
-    from edgewright.runtime.supervision import open_supervised
 
     sink_uris += () if web is None else (f"web:{web}",)
     _refuse_same_file(sink_uris, json_path)
@@ -161,7 +167,7 @@ def command(
     )
     with (
         atomic_file(json_path) if json_path is not None else nullcontext() as json_file,
-        open_supervised(source_uri, newest=frames != "all") as source,
+        open_any_source(source_uri, loaded.spec.task, newest=frames != "all") as source,
         open_steps(in_steps, _step_context(loaded.spec, chosen, source)) as steps,
         Engines(
             [
@@ -171,6 +177,7 @@ def command(
             ],
             events=statistics.events,
         ) as engines,
+        open_watch(loaded, source, engines.predictor, watching, conf_threshold=chosen.conf_threshold) as watch,
     ):
         try:
             run(
@@ -186,18 +193,23 @@ def command(
                 tell=partial(click.echo, err=True),
                 steps=steps,
                 about=_about(loaded, {**engines.predictor.settings, **reported}, asked),
+                watch=watch,
             )
         except EdgeError as err:
             # What was done before an error is told as well: the run may have lasted for weeks.
             if statistics.frames == 0:
                 raise
             failure = err
+        watch.close()
         if json_file is not None:
             settings = {**engines.predictor.settings, **reported, **_given(in_steps)}
-            write_json(json_file, report(loaded, source, settings, statistics, failure))
-        click.echo(summary(source, statistics), err="jsonl:-" in sink_uris)
+            write_json(json_file, report(loaded, source, settings, statistics, failure, watch))
+        for text in (summary(source, statistics), watch.summary()):
+            if text:
+                click.echo(text, err="jsonl:-" in sink_uris)
     if failure is not None:
         raise failure
+    return 1 if watching.fail_on_regression and watch.regressed else 0
 
 
 def _refuse_same_file(sink_uris: tuple[str, ...], json_path: str | None) -> None:

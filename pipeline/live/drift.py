@@ -69,13 +69,17 @@ class Drift:
 
     def add(self, frame: Frame, result: Result, time_s: float) -> tuple[Event, ...]:
         """Take a frame `time_s` seconds into the run; what it changes."""
-        self.window.append(signals_of(frame, result, len(self._labels)))
+        return self.take(signals_of(frame, result, len(self._labels)), frame.index, time_s)
+
+    def take(self, signals: FrameSignals, frame: int, time_s: float) -> tuple[Event, ...]:
+        """As `add`, with the signals of frame number `frame` of the run."""
+        self.window.append(signals)
         self._since_look += 1
         # Half a window says enough to begin with: the limits are wider for fewer frames.
         if self._since_look < self._every or len(self.window) < (self.window.maxlen or 0) / 2:
             return ()
         self._since_look = 0
-        return self.look(frame.index, time_s)
+        return self.look(frame, time_s)
 
     def look(self, frame: int, time_s: float) -> tuple[Event, ...]:
         """Compare the window with the reference, at frame number `frame` of the run."""
@@ -115,7 +119,7 @@ class Drift:
                 f"{reading.limit:.0%} is usual{self._most_changed()}"
             )
         return (
-            f"{name}: {reading.now:.3g} {signal.unit} in the middle of the last {len(self.window)} frames, {reading.then:.3g} in the "
+            f"{name}: median {reading.now:.3g} {signal.unit} over the last {len(self.window)} frames, {reading.then:.3g} in the "
             f"reference; {reading.distance:.2g} away, up to {reading.limit:.2g} is usual"
         )
 

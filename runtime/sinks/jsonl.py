@@ -107,7 +107,8 @@ def record(output: Output, labels: Sequence[str], *, masks: Masks = "none") -> d
     moment by the wall clock, as it stands now; `media_time_s` the position in a video file, `latency_ms` the
     stages before the sinks. A box is x1 y1 x2 y2 in pixels of the frame. Of a semantic map, a line has the pixels per class;
     of a panoptic map, its segments: `area` in pixels, `box` around them (None for a segment without pixels). A `mask` is COCO's
-    run lengths {"size": [h, w], "counts": [...]}, or {"polygons": ...} as `outlines` gives them, in pixels of the frame.
+    run lengths {"size": [h, w], "counts": [...]}, or {"polygons": ...} as `outlines` gives them, in pixels of the frame. `alarms`
+    are those that were raised or ended since the line before; most lines have none.
     """
     frame = output.frame
     line: dict[str, Any] = {"frame": frame.index, "source": frame.source, "time_s": round(frame.time_s, 6)}
@@ -119,6 +120,8 @@ def record(output: Output, labels: Sequence[str], *, masks: Masks = "none") -> d
     if isinstance(output.result, Detections) and output.result.masks is not None and masks != "none":
         for thing, mask in zip(line["detections"], output.result.masks, strict=True):
             thing["mask"] = _mask(mask, masks, frame.size_hw)
+    if "alarms" in frame.meta:
+        line["alarms"] = frame.meta["alarms"]
     line["latency_ms"] = {stage: round(seconds * 1000, 3) for stage, seconds in output.latency_s.items()}
     return line
 
