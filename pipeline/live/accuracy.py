@@ -140,6 +140,8 @@ class Accuracy:
         if not known:
             return found
         change = draws.minus(expected).difference(value - expected.value, self.limits.confidence)
+        if not np.isfinite(change.interval).all():
+            return found
         return replace(found, change_interval=change.interval, judgement=judge(change, self.limits.margin))
 
     def is_short(self, estimate: Estimate) -> bool:

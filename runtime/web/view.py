@@ -89,6 +89,7 @@ class RunView:
             "settings": dict(status.settings),
             "uptime_s": round(time.monotonic() - self.start_s, 1),
             "events": dict(status.events),
+            "watched": dict(status.watched),
             "sources": [self._source(source, results=results) for source in status.sources],
         }
 

@@ -127,7 +127,7 @@ def persistent(frames: int, share: float, stay: float, seed: int) -> list[float]
     for n in range(1, frames):
         if random.random() < stay:
             fresh[n] = fresh[n - 1]
-    return fresh.tolist()
+    return [float(value) for value in fresh]
 
 
 def test_intervals_of_frames_that_resemble_their_neighbours_hold_the_truth() -> None:

@@ -21,7 +21,7 @@ def coco_folder(folder: Path, images: int = 16) -> str:
     """Pictures with one or two blue things each, and labels that are off by a little and now and then missing."""
     random = np.random.default_rng(5)
     (folder / "images").mkdir(parents=True)
-    records, labels = [], []
+    records, labels = [], list[dict[str, Any]]()
     for number in range(1, images + 1):
         x, y = (int(v) for v in random.integers(0, 60, 2))
         side = int(random.integers(20, 36))
@@ -109,8 +109,8 @@ def test_a_network_that_misses_fails_the_run_that_was_told_to(call: Call, folder
     for label in content["annotations"]:
         label["bbox"][0] = (label["bbox"][0] + 40) % 90
     (tmp_path / "moved.json").write_text(json.dumps(content))
-    words = ("run", "bundle", "--source", f"data:coco:data/images:{tmp_path}/moved.json", *ENGINE)
-    words = (*words, "--baseline", f"{tmp_path}/base.json")
+    moved = f"data:coco:data/images:{tmp_path}/moved.json"
+    words = ("run", "bundle", "--source", moved, "--baseline", f"{tmp_path}/base.json", *ENGINE)
     status, out, _ = call(*words, "--fail-on-regression")
     assert status == 1
     assert "that is worse" in out
