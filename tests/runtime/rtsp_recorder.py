@@ -4,24 +4,31 @@ Arguments: the port, and the folder for the pictures.
 """
 
 import sys
+from importlib import import_module
+from typing import Any
 
-import gi
 
-for library, version in (("Gst", "1.0"), ("GstRtspServer", "1.0")):
-    gi.require_version(library, version)
-from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
+def main(port: str, folder: str) -> None:
+    """Serve until somebody ends the process."""
+    gi: Any = import_module("gi")
+    for library in ("Gst", "GstRtspServer"):
+        gi.require_version(library, "1.0")
+    glib, gst, rtsp = (import_module(f"gi.repository.{name}") for name in ("GLib", "Gst", "GstRtspServer"))
+    gst.init(None)
+    server = rtsp.RTSPServer()
+    server.set_address("127.0.0.1")
+    server.set_service(port)
+    factory = rtsp.RTSPMediaFactory()
+    factory.set_transport_mode(rtsp.RTSPTransportMode.RECORD)
+    factory.set_latency(0)
+    factory.set_launch(
+        "( rtph264depay name=depay0 ! avdec_h264 ! videoconvert ! jpegenc ! "
+        f"multifilesink location={folder}/%d.jpg max-files=20 )"
+    )
+    server.get_mount_points().add_factory("/live", factory)
+    server.attach(None)
+    glib.MainLoop().run()
 
-Gst.init(None)
-server = GstRtspServer.RTSPServer()
-server.set_address("127.0.0.1")
-server.set_service(sys.argv[1])
-factory = GstRtspServer.RTSPMediaFactory()
-factory.set_transport_mode(GstRtspServer.RTSPTransportMode.RECORD)
-factory.set_latency(0)
-factory.set_launch(
-    "( rtph264depay name=depay0 ! avdec_h264 ! videoconvert ! jpegenc ! "
-    f"multifilesink location={sys.argv[2]}/%d.jpg max-files=20 )"
-)
-server.get_mount_points().add_factory("/live", factory)
-server.attach(None)
-GLib.MainLoop().run()
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
