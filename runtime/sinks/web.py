@@ -42,7 +42,8 @@ def from_uri(text: str, context: SinkContext) -> "WebSink":
 
 
 class WebSink(Sink):
-    """Shows the run to browsers, from a thread of its own. It takes an output in microseconds, whoever watches.
+    """Shows the run to browsers, from a thread of its own. It takes an output in a fraction of a millisecond, whoever
+    watches.
 
     Reached from other machines it needs a token; without a given one it makes one up, and says it once.
     """

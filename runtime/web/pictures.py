@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import cv2
@@ -64,7 +64,9 @@ class Pictures:
         interval_s = self._interval_s()
         self._due_s[source] = (due_s if due_s + interval_s > now else now) + interval_s
         self._offered[source] = picture
-        self._server.call_soon_threadsafe(self._came.set)
+        # The server may have ended, and the run goes on.
+        with suppress(RuntimeError):
+            self._server.call_soon_threadsafe(self._came.set)
 
     @contextmanager
     def watch(self, source: str) -> Iterator[None]:
