@@ -13,12 +13,18 @@ from edgewright.runtime.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, MetaData, Table
+    from sqlalchemy.exc import DBAPIError
 
 T = TypeVar("T")
 
 SCHEMA = 1
 # Writers wait for each other; a transaction takes milliseconds.
 _BUSY_S = 60.0
+_LONGEST_WAIT_S = 1.0
+# PostgreSQL, "Error Codes": transaction rollback, lock not available, too many connections, cannot connect now.
+_OTHERS_WORK = ("40", "55P03", "53300", "57P03")
+# A number of this program's own among the advisory locks of a database.
+_MAKING_TABLES = 0xED9E
 
 
 @dataclass(frozen=True)
@@ -149,7 +155,7 @@ def _let_writers_wait(engine: "Engine") -> None:
 
 
 def _prepare(engine: "Engine", tables: Tables, location: str) -> None:
-    from sqlalchemy import inspect, select
+    from sqlalchemy import func, inspect, select
 
     if not inspect(engine).has_table("history_version"):
         if engine.dialect.name == "sqlite":
@@ -157,6 +163,9 @@ def _prepare(engine: "Engine", tables: Tables, location: str) -> None:
             with engine.connect() as connection:
                 connection.exec_driver_sql("PRAGMA journal_mode = WAL")
         with writing(engine) as connection:
+            if engine.dialect.name == "postgresql":
+                # Two that make the same table at once disturb each other, even where it is made only if it is not there.
+                connection.execute(select(func.pg_advisory_xact_lock(_MAKING_TABLES)))
             tables.metadata.create_all(connection)
             insert_if_new(connection, tables.version, {"version": SCHEMA})
     with engine.connect() as connection:
@@ -169,13 +178,14 @@ def _prepare(engine: "Engine", tables: Tables, location: str) -> None:
 
 def waiting(action: Callable[[], T], location: str) -> T:
     """The action's result; it is repeated while other writers are in its way, for a minute at most."""
-    last = time.monotonic() + _BUSY_S
+    last, longest = time.monotonic() + _BUSY_S, 0.05
     while True:
         done = _tried(action, location, again=time.monotonic() < last)
         if not isinstance(done, _InTheWay):
             return done
-        # Not all at once again.
-        time.sleep(random.uniform(0.01, 0.1))
+        # Not all at once again, and the more seldom the more there are: a refused connection costs the server work, too.
+        time.sleep(random.uniform(0.01, longest))
+        longest = min(2 * longest, _LONGEST_WAIT_S)
 
 
 class _InTheWay:
@@ -196,13 +206,14 @@ def _tried(action: Callable[[], T], location: str, *, again: bool) -> T | _InThe
         ) from err
 
 
-def _in_the_way(err: Exception) -> bool:
-    """Locks, serialization, and tables that another process makes at the same moment."""
-    text = str(err).lower()
-    return any(
-        word in text
-        for word in ("locked", "busy", "deadlock", "serialize", "already exists", "pg_type_typname_nsp_index")
-    )
+def _in_the_way(err: "DBAPIError") -> bool:
+    """Locks, serialization, and a server that takes no more connections for now."""
+    # PostgreSQL's words are in the language of its server; a connection that was refused has words only.
+    state = getattr(err.orig, "sqlstate", None)
+    if state:
+        return str(state).startswith(_OTHERS_WORK)
+    text = str(err.orig).lower()
+    return any(words in text for words in ("locked", "busy", "too many clients", "connection slots", "starting up"))
 
 
 def _without_password(location: str) -> str:

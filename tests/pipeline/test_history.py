@@ -1,14 +1,17 @@
 """The history keeps every report once, whoever writes."""
 
+import importlib
 import json
-import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from multiprocessing import get_context
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.pipeline.postgres import postgresql
 
 from edgewright.pipeline import history
 from edgewright.pipeline.cli import main
@@ -34,16 +37,19 @@ def measured(
     )
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with postgresql() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.xdist_group("postgresql"))])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty history in SQLite, and in the database that EDGEWRIGHT_TEST_POSTGRES_URL names."""
+    """An empty history in SQLite, and in PostgreSQL."""
     if request.param == "sqlite":
         yield str(tmp_path / "history.sqlite")
         return
-    url = os.environ.get("EDGEWRIGHT_TEST_POSTGRES_URL")
-    if not url:
-        pytest.skip("EDGEWRIGHT_TEST_POSTGRES_URL names no PostgreSQL database to test with")
-    drop_all(url)
+    url: str = request.getfixturevalue("server")
     yield url
     drop_all(url)
 
@@ -73,20 +79,46 @@ def test_a_report_is_kept_once(place: str) -> None:
     assert len(history.trends(place)[0].points) == 1
 
 
-def write_twenty(place: str, writer: int) -> None:
-    for n in range(20):
+WRITERS, REPORTS = 12, 6
+
+
+def write(place: str, writer: int) -> None:
+    """Reports of this writer, and one that all of them have."""
+    for n in range(REPORTS):
         history.add([measured(0.5, created=f"2026-01-01T{writer:02}:{n:02}:00+00:00")], place)
+        history.add([measured(0.5, created="2026-02-02T00:00:00+00:00")], place)
 
 
-def test_eight_writers_at_once_lose_nothing(place: str) -> None:
-    """They also make the tables at once, since none is there."""
-    processes = [get_context("fork").Process(target=write_twenty, args=(place, n)) for n in range(8)]
+def writers(place: str) -> list[ForkProcess]:
+    # Forked, so that every one has all that it needs and they are many at once.
+    importlib.import_module("sqlalchemy.dialects.postgresql.psycopg" if "://" in place else "sqlalchemy")
+    processes = [get_context("fork").Process(target=write, args=(place, n)) for n in range(WRITERS)]
     for process in processes:
         process.start()
+    return processes
+
+
+def test_many_writers_at_once_lose_nothing(place: str) -> None:
+    """They also make the tables at once, since none is there; PostgreSQL refuses some of their connections at first."""
+    processes = writers(place)
     for process in processes:
         process.join()
-    assert [process.exitcode for process in processes] == [0] * 8
-    assert len(history.trends(place)[0].points) == 8 * 20
+    assert [process.exitcode for process in processes] == [0] * WRITERS
+    assert [len(trend.points) for trend in history.trends(place)] == [WRITERS * REPORTS + 1] * 2
+
+
+def test_a_killed_writer_leaves_whole_reports_and_does_not_stop_the_others(place: str) -> None:
+    history.add([measured(0.5, created="2026-02-02T00:00:00+00:00")], place)
+    killed, *others = writers(place)
+    while len(history.trends(place)[0].points) < WRITERS:
+        time.sleep(0.01)
+    killed.kill()
+    for process in (killed, *others):
+        process.join()
+    assert [process.exitcode for process in others] == [0] * len(others)
+    ap, latency = history.trends(place)
+    assert [point.report for point in ap.points] == [point.report for point in latency.points]
+    assert len(ap.points) >= len(others) * REPORTS + 1
 
 
 def test_a_report_is_kept_whole_or_not_at_all(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
