@@ -50,6 +50,7 @@ def resampled_differences(
         ours.scores(names),
         theirs.scores(names),
         resamples=policy.resamples,
+        sampled=ours.sampled,
         track=lambda numbers: progress(numbers, total=policy.resamples, description="resample"),
     )
     few = [name for name in samples.names if too_few(samples, name)]
@@ -57,7 +58,7 @@ def resampled_differences(
     enough = [[name for name in family if not too_few(samples, name)] for family in families]
     found = [samples.differences(family, policy.confidence) for family in enough]
     how = f"drops are judged by intervals of {policy.confidence:.4g} confidence from {policy.resamples} resamples"
-    return Differences(found, (f"{how} of {samples.images} images", *_few(few), *_alone(alone)))
+    return Differences(found, (f"{how} of {samples.images} {samples.sampled}", *_few(few, samples.sampled), *_alone(alone)))
 
 
 def described(difference: Difference, unit: str) -> str:
@@ -69,9 +70,9 @@ def described(difference: Difference, unit: str) -> str:
 def doubt(judgement: Judgement, difference: Difference, unit: str) -> str:
     """What the images are too few for, and how many would do."""
     drop = shown(judgement.smallest_drop, unit)
-    few = f"undecided: {difference.images} images show drops from {drop} on"
+    few = f"undecided: {difference.images} {difference.sampled} show drops from {drop} on"
     if judgement.images_needed is None:
-        return f"{few}, and no number of images would show that there is none"
+        return f"{few}, and no number of {difference.sampled} would show that there is none"
     return f"{few}, about {_rounded(judgement.images_needed):,} would settle it"
 
 
@@ -86,11 +87,11 @@ def _lacking(sides: Sequence[str]) -> str:
     return f"{reports} results image by image (`evaluate --json` writes them beside the report)"
 
 
-def _few(names: Sequence[str]) -> tuple[str, ...]:
+def _few(names: Sequence[str], sampled: str) -> tuple[str, ...]:
     if not names:
         return ()
     listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-    return (f"judged by the values alone, since fewer than {LEAST_IMAGES} images hold such objects: {listed}",)
+    return (f"judged by the values alone, since fewer than {LEAST_IMAGES} {sampled} hold such objects: {listed}",)
 
 
 def _alone(names: Sequence[str]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from edgewright.pipeline.class_maps import class_table, score_maps
-from edgewright.pipeline.datasets import BoxDataset, Dataset, MaskDataset, PanopticDataset
+from edgewright.pipeline.datasets import BoxDataset, Dataset, MaskDataset, PanopticDataset, VideoDataset
 from edgewright.pipeline.datasets._kinds import with_boxes, with_class_masks, with_segments
 from edgewright.pipeline.datasets._matching import match_labels
 from edgewright.pipeline.device import describe_device
@@ -19,6 +19,7 @@ from edgewright.pipeline.found import coco_results, find, region_records, write_
 from edgewright.pipeline.panoptic_maps import score_segments, segment_table
 from edgewright.pipeline.per_image import matched, save_per_image
 from edgewright.pipeline.prompted_masks import Prompts, mask_dataset, score_prompts
+from edgewright.pipeline.prompted_videos import score_videos
 from edgewright.pipeline.report.schema import BundleIdentity, DataIdentity, Measurement, Report, utc_now
 from edgewright.pipeline.scored import Scored, further
 from edgewright.pipeline.slices import measured_slices, read_slices
@@ -60,6 +61,8 @@ def evaluate(
     `prompts` is how a promptable network is shown every labelled object, None: by its box. `slices` are those of
     `read_slices`, which are measured by themselves too.
     """
+    if slices and isinstance(dataset, VideoDataset):
+        raise UsageError(f"slices are of images, and data '{dataset.uri}' are videos; leave --slices out")
     members = read_slices(slices, dataset)
     settings = postprocess or evaluation_settings(bundle.spec.postprocess, task=bundle.spec.task)
     opened = partial(
@@ -97,11 +100,15 @@ def _score_prompts(
     """Scores of masks that are asked for, and the settings that the network had."""
     if detections_path is not None:
         raise UsageError(f"{bundle.spec.name} gives masks without a class; leave --detections out")
-    labelled, kind = mask_dataset(dataset, bundle.spec.name), prompts or "box"
+    kind = prompts or "box"
+    labelled = dataset if isinstance(dataset, VideoDataset) else mask_dataset(dataset, bundle.spec.name)
     with opened() as predictor:
         if not isinstance(predictor, PromptedPredictor):
             raise UsageError(f"{bundle.spec.name} takes no prompts; export the bundle again")
-        scored = score_prompts(predictor.prompter, labelled, kind)
+        if isinstance(labelled, VideoDataset):
+            scored = score_videos(predictor.prompter, labelled, kind)
+        else:
+            scored = score_prompts(predictor.prompter, labelled, kind)
         return scored, {**predictor.settings, "prompts": kind}
 
 

@@ -20,6 +20,7 @@ from edgewright.pipeline.metrics.prompted import PromptedOverlaps
 from edgewright.pipeline.metrics.proposals import RegionCounts, count_regions
 from edgewright.pipeline.metrics.ranked import Ranked, coco_ranked, voc_ranked
 from edgewright.pipeline.metrics.semantic import PixelCounts
+from edgewright.pipeline.metrics.video_means import VideoMeans
 from edgewright.pipeline.report.schema import PerImageFile, Report, load_report, merge
 from edgewright.pipeline.statistics import Resampleable
 from edgewright.runtime.atomic import atomic_file
@@ -39,6 +40,7 @@ PARTS: Mapping[str, type[Any]] = {
     "boundaries": BoundaryCounts,
     "segments": SegmentCounts,
     "prompted": PromptedOverlaps,
+    "videos": VideoMeans,
 }
 
 
@@ -58,7 +60,8 @@ class PerImage:
     """What was found image by image, all of the same images; None is what the task does not have.
 
     `matches` are by what is put before the names of their measurements: "" of boxes, "mask-" of masks, "boundary-" of their
-    boundaries. `any_class` is what all boxes find whatever their class, `slices` are ids of images by name.
+    boundaries. `any_class` is what all boxes find whatever their class, `slices` are ids of images by name. Of videos, an
+    "image" is a whole video.
     """
 
     matches: Mapping[str, Matches] = field(default_factory=dict)
@@ -70,6 +73,7 @@ class PerImage:
     boundaries: BoundaryCounts | None = None
     segments: SegmentCounts | None = None
     prompted: PromptedOverlaps | None = None
+    videos: VideoMeans | None = None
     slices: Mapping[str, Ints] = field(default_factory=dict)
 
     def scores(self, names: Collection[str] | None = None) -> "_Together":
@@ -88,6 +92,11 @@ class PerImage:
         """The ids of the images, in the order of the weights of `scores`."""
         every = [*self.matches.values(), *self.parts().values()]
         return every[0].image_ids if every else np.zeros(0, np.int64)
+
+    @property
+    def sampled(self) -> str:
+        """What is drawn by chance in resamples: "images" or "videos"."""
+        return "images" if self.videos is None else "videos"
 
     def same_images(self, other: "PerImage") -> bool:
         """Whether image i is the same in both, and slices of one name hold the same."""

@@ -36,7 +36,8 @@ def mask_dataset(dataset: Dataset, name: str) -> BoxDataset:
     """The data set, when its objects have masks to point at; UsageError otherwise."""
     if not isinstance(dataset, BoxDataset):
         raise UsageError(
-            f"data '{dataset.uri}' has no objects to point at, which {name} needs; give coco:IMAGES_DIR:ANNOTATIONS.json"
+            f"data '{dataset.uri}' has no objects to point at, which {name} needs; give coco:IMAGES_DIR:ANNOTATIONS.json, or "
+            "davis:ROOT of videos"
         )
     return dataset
 
@@ -81,27 +82,37 @@ def _masks(dataset: BoxDataset) -> dict[str, Any]:
 
 def _object(annotation: dict[str, Any], index: dict[int, int], prompts: Prompts, image: Image) -> _Object | None:
     """None for what has no area in the image."""
+    from faster_coco_eval import mask as mask_library
+
     height, width = image.shape[:2]
     x, y, w, h = annotation["bbox"]
     x1, y1, x2, y2 = max(x, 0), max(y, 0), min(x + w, width), min(y + h, height)
     mask = annotation["segmentation"]
-    middle = _middle(mask) if prompts == "center" else None
-    if x1 >= x2 or y1 >= y2 or (prompts == "center" and middle is None):
+    if x1 >= x2 or y1 >= y2:
         return None
-    (prompt,) = make_prompts(boxes_xyxy=[x1, y1, x2, y2]) if middle is None else make_prompts(points_xy=[middle])
-    return _Object(prompt, index[annotation["category_id"]], mask)
+    if prompts == "box":
+        (prompt,) = make_prompts(boxes_xyxy=[x1, y1, x2, y2])
+        return _Object(prompt, index[annotation["category_id"]], mask)
+    pixels = np.asarray(mask_library.decode(mask), bool)
+    return _Object(prompt_of(pixels, prompts), index[annotation["category_id"]], mask) if pixels.any() else None
 
 
-def _middle(mask: "RunLengths") -> tuple[int, int] | None:
-    """The pixel x, y of a mask that lies farthest from its edge; None when it has no pixel."""
+def prompt_of(pixels: npt.NDArray[np.bool_], prompts: Prompts) -> Prompt:
+    """What points at the object of these pixels (H, W), of which there is one at least."""
+    if prompts == "center":
+        (prompt,) = make_prompts(points_xy=[_middle(pixels)])
+        return prompt
+    x, y = (np.flatnonzero(pixels.any(axis=axis)) for axis in (0, 1))
+    (prompt,) = make_prompts(boxes_xyxy=[x[0], y[0], x[-1] + 1, y[-1] + 1])
+    return prompt
+
+
+def _middle(pixels: npt.NDArray[np.bool_]) -> tuple[int, int]:
+    """The pixel x, y of a mask that lies farthest from its edge."""
     import cv2
-    from faster_coco_eval import mask as mask_library
 
     # A border, so that the image's edge is the mask's edge too.
-    pixels = np.pad(np.asarray(mask_library.decode(mask), np.uint8), 1)
-    if not pixels.any():
-        return None
-    distance = cv2.distanceTransform(pixels, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    distance = cv2.distanceTransform(np.pad(pixels.astype(np.uint8), 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     y, x = np.unravel_index(int(np.argmax(distance)), distance.shape)
     return int(x) - 1, int(y) - 1
 

@@ -41,13 +41,17 @@ class Resampleable(Protocol):
 
 @dataclass(frozen=True)
 class Difference:
-    """Candidate minus baseline; `critical` is how many standard errors from it the interval ends, about."""
+    """Candidate minus baseline; `critical` is how many standard errors from it the interval ends, about.
+
+    `images` of the kind `sampled`, which may be "videos", have shown it.
+    """
 
     value: float
     interval: tuple[float, float]
     standard_error: float
     critical: float
     images: int
+    sampled: str = "images"
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class PairedSamples:
     resampled: Floats
     support: Ints
     images: int
+    sampled: str = "images"
 
     def difference(self, name: str, confidence: float) -> Difference:
         """The difference with its percentile interval (Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, ch. 13).
@@ -88,7 +93,9 @@ class PairedSamples:
         critical = _student(confidence, int(self.support[k]))
         tail = NormalDist().cdf(-critical)
         low, high = np.nanquantile(self.resampled[:, k], (tail, 1 - tail))
-        return Difference(float(self.measured[k]), (float(low), float(high)), error, critical, self.images)
+        return Difference(
+            float(self.measured[k]), (float(low), float(high)), error, critical, self.images, self.sampled
+        )
 
     def differences(self, names: Sequence[str], confidence: float) -> dict[str, Difference]:
         """The differences with intervals that hold for all the names at once, as far as `confidence` says.
@@ -115,11 +122,13 @@ class PairedSamples:
         if math.isinf(error):
             return self._wide(k)
         value = float(self.measured[k])
-        return Difference(value, (value - critical * error, value + critical * error), error, critical, self.images)
+        return Difference(
+            value, (value - critical * error, value + critical * error), error, critical, self.images, self.sampled
+        )
 
     def _wide(self, k: int) -> Difference:
         """Nothing is known: no resample has a value."""
-        return Difference(float(self.measured[k]), (-math.inf, math.inf), math.inf, 1.0, self.images)
+        return Difference(float(self.measured[k]), (-math.inf, math.inf), math.inf, 1.0, self.images, self.sampled)
 
 
 def paired_bootstrap(
@@ -128,6 +137,7 @@ def paired_bootstrap(
     *,
     resamples: int = 1000,
     seed: int = 0,
+    sampled: str = "images",
     track: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> PairedSamples:
     """The differences of the names that both have, on `resamples` random choices of the images, the same for both.
@@ -151,6 +161,7 @@ def paired_bootstrap(
         resampled=np.array(resampled).reshape(resamples, len(names)),
         support=np.minimum(candidate.support()[ours], baseline.support()[theirs]),
         images=images,
+        sampled=sampled,
     )
 
 

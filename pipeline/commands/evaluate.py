@@ -32,7 +32,7 @@ _LEFT_TO_THE_REPORT = ("accuracy", "VOC-AP")
     required=True,
     metavar="DATA",
     help="Labelled images: coco:IMAGES_DIR:ANNOTATIONS.json, voc:ROOT[:SPLIT], yolo:DATA.yaml[:SPLIT], "
-    "masks:IMAGES_DIR:MASKS_DIR, panoptic:IMAGES_DIR:ANNOTATIONS.json:PNG_DIR or synthetic:SEED:COUNT.",
+    "masks:IMAGES_DIR:MASKS_DIR, panoptic:IMAGES_DIR:ANNOTATIONS.json:PNG_DIR, davis:ROOT[:SPLIT] or synthetic:SEED:COUNT.",
 )
 @engine_options
 @propose_option
@@ -90,7 +90,8 @@ def command(
     """Measure the accuracy of BUNDLE on labelled images.
 
     Boxes and instance masks: AP and AR as COCO defines them, AP as PASCAL VOC does, F1 at its best, of every class too. Class
-    maps: mIoU, Dice and pixel accuracy. Panoptic maps: PQ, SQ and RQ. Promptable networks: mIoU of the masks of all objects.
+    maps: mIoU, Dice and pixel accuracy. Panoptic maps: PQ, SQ and RQ. Promptable networks: mIoU of the masks of all objects,
+    J&F on videos.
     """
     from contextlib import ExitStack
 

@@ -1,7 +1,7 @@
 """Labelled images by URI: `coco:IMAGES_DIR:ANNOTATIONS.json`; the word before ':' is a file of this folder."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,6 +134,25 @@ class PanopticDataset(Dataset):
 
     @abstractmethod
     def panoptic_labels(self, image_id: int) -> PanopticLabels: ...
+
+
+class VideoDataset(Dataset):
+    """A data set of videos, in whose frames objects are numbered."""
+
+    notes: tuple[str, ...] = ()
+
+    @property
+    @abstractmethod
+    def videos(self) -> Mapping[str, Sequence[int]]:
+        """The image ids of the frames of every video, in their order, by its name."""
+
+    @abstractmethod
+    def first(self, count: int) -> "VideoDataset":
+        """The first `count` frames: whole videos, and the last one cut off."""
+
+    @abstractmethod
+    def object_numbers(self, image_id: int) -> npt.NDArray[np.integer[Any]]:
+        """The object of every pixel (H, W) of a frame: 0 is background, 255 void."""
 
 
 def open_dataset(uri: str) -> Dataset:

@@ -1,7 +1,7 @@
 """J and F of object masks in videos: Perazzi et al., "A Benchmark Dataset and Evaluation Methodology for Video Object
 Segmentation", CVPR 2016; means over objects as in Pont-Tuset et al., "The 2017 DAVIS Challenge", arXiv:1704.00675."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edgewright.pipeline.report.schema import Measurement
 from edgewright.runtime.errors import DataError
 
 Mask = npt.NDArray[np.bool_]
@@ -53,44 +52,37 @@ def video_scores(truth: Sequence[Ids], found: Sequence[Ids], *, ends: bool = Fal
             f"{len(found)} found masks for {len(truth)} frames, or of other sizes; give one for every frame"
         )
     counted = list(zip(truth, found, strict=True))[slice(None) if ends else slice(1, -1)]
-    if not counted:
-        raise DataError(f"a video of {len(truth)} frames has none between the first and the last; give a longer one")
-    numbers = sorted(set(np.unique(np.concatenate([np.unique(ids) for ids in truth])).tolist()) - {0, _VOID})
+    numbers = set(np.unique(np.concatenate([np.unique(ids) for ids in truth])).tolist()) - {0, _VOID}
+    return scores_over([frame_scores(*pair) for pair in counted], numbers)
+
+
+def frame_scores(truth: Ids, found: Ids) -> dict[int, tuple[float, float]]:
+    """J and F of every object that is or was found in a frame, by its number; maps as in `video_scores`."""
+    counts = truth != _VOID
+    numbers = set(np.unique(truth).tolist()) | set(np.unique(found[counts]).tolist())
+    scores = {}
+    for number in sorted(numbers - {0, _VOID}):
+        pair = truth == number, (found == number) & counts
+        scores[number] = region_similarity(*pair), contour_accuracy(*pair)
+    return scores
+
+
+def scores_over(
+    frames: Sequence[Mapping[int, tuple[float, float]]], numbers: Collection[int]
+) -> dict[int, ObjectScores]:
+    """The scores of the objects of these numbers over the frames that count; DataError when there is none.
+
+    An object that a frame does not name is neither there nor found, which DAVIS scores by 1.
+    """
+    if not frames:
+        raise DataError("a video of one or two frames has none between the first and the last; give longer ones")
     return {
-        number: object_scores(
-            [ids == number for ids, _ in counted],
-            [(ids == number) & (true != _VOID) for true, ids in counted],
+        number: ObjectScores(
+            _statistics([frame.get(number, (1.0, 1.0))[0] for frame in frames]),
+            _statistics([frame.get(number, (1.0, 1.0))[1] for frame in frames]),
         )
-        for number in numbers
+        for number in sorted(numbers)
     }
-
-
-def object_scores(truth: Sequence[Mask], found: Sequence[Mask]) -> ObjectScores:
-    """The scores of an object from its masks (H, W) in every frame that counts."""
-    pairs = list(zip(truth, found, strict=True))
-    return ObjectScores(
-        _statistics([region_similarity(*pair) for pair in pairs]),
-        _statistics([contour_accuracy(*pair) for pair in pairs]),
-    )
-
-
-def j_and_f(videos: Sequence[dict[int, ObjectScores]]) -> tuple[Measurement, ...]:
-    """J&F, J and F of a data set, means over the objects of all videos; DataError when there is none."""
-    objects = [scores for video in videos for scores in video.values()]
-    if not objects:
-        raise DataError("the videos have no labelled object, so nothing can be scored; use other videos")
-    values = {
-        "J&F": [scores.j_and_f for scores in objects],
-        "J": [scores.j.mean for scores in objects],
-        "J-recall": [scores.j.recall for scores in objects],
-        "F": [scores.f.mean for scores in objects],
-        "F-recall": [scores.f.recall for scores in objects],
-    }
-    decays = {"J-decay": [scores.j.decay for scores in objects], "F-decay": [scores.f.decay for scores in objects]}
-    return tuple(
-        Measurement(name=name, value=float(np.mean(some)), unit="fraction", higher_is_better=name not in decays)
-        for name, some in {**values, **decays}.items()
-    )
 
 
 def region_similarity(truth: Mask, found: Mask) -> float:

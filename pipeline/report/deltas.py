@@ -66,11 +66,12 @@ def _intervals(
         ours.scores(names),
         theirs.scores(names),
         resamples=_RESAMPLES,
+        sampled=ours.sampled,
         track=lambda numbers: progress(numbers, total=_RESAMPLES, description="resample"),
     )
     found = {name: samples.difference(name, 0.95).interval for name in samples.names if not too_few(samples, name)}
     finite = {name: interval for name, interval in found.items() if np.isfinite(interval).all()}
     return (
         finite,
-        f"Intervals of 95 % for each difference alone, from {_RESAMPLES} resamples of {samples.images} images.",
+        f"Intervals of 95 % for each difference alone, from {_RESAMPLES} resamples of {samples.images} {samples.sampled}.",
     )

@@ -14,7 +14,7 @@ import pytest
 
 _FOLDER = Path("/usr/lib/postgresql")
 # Nothing has to survive a loss of power. So few connections that writers have to wait for each other.
-_SETTINGS = "-c listen_addresses='' -c fsync=off -c max_connections=6 -c superuser_reserved_connections=0"
+_SETTINGS = "-c listen_addresses='' -c fsync=off -c max_connections=4 -c superuser_reserved_connections=0"
 
 
 @contextmanager

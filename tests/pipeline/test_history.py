@@ -79,7 +79,7 @@ def test_a_report_is_kept_once(place: str) -> None:
     assert len(history.trends(place)[0].points) == 1
 
 
-WRITERS, REPORTS = 12, 6
+WRITERS, REPORTS = 8, 6
 
 
 def write(place: str, writer: int) -> None:

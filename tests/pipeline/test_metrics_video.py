@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from edgewright.pipeline.metrics.video import contour_accuracy, j_and_f, object_scores, region_similarity, video_scores
+from edgewright.pipeline.metrics.video import (
+    contour_accuracy,
+    frame_scores,
+    region_similarity,
+    scores_over,
+    video_scores,
+)
+from edgewright.pipeline.metrics.video_means import video_means
 from edgewright.runtime.errors import DataError
 
 masks = arrays(np.bool_, (9, 8))
@@ -64,7 +71,7 @@ def db_statistics(values: list[float]) -> tuple[float, float, float]:
 
 @given(st.lists(st.tuples(masks, masks), min_size=1, max_size=12))
 def test_statistics_over_frames_are_those_of_davis(frames: list[tuple[Any, Any]]) -> None:
-    scores = object_scores([truth for truth, _ in frames], [found for _, found in frames])
+    scores = scores_over([frame_scores(truth.astype(int), found.astype(int)) for truth, found in frames], [1])[1]
     similarities = [region_similarity(*pair) for pair in frames]
     assert (scores.j.mean, scores.j.recall, scores.j.decay) == pytest.approx(db_statistics(similarities))
 
@@ -87,8 +94,9 @@ def test_an_object_that_is_lost_halfway_loses_half() -> None:
     assert (scores[1].j.mean, scores[1].f.mean, scores[1].j.recall) == pytest.approx((0.5, 0.5, 0.5))
     assert scores[1].j.decay == 1.0
     assert scores[3].j_and_f == 1.0
-    values = {m.name: m.value for m in j_and_f([scores])}
+    values = {m.name: m.value for m in video_means({"belt": scores}).measurements()}
     assert (values["J&F"], values["J"], values["F"], values["J-decay"]) == pytest.approx((0.75, 0.75, 0.75, 0.5))
+    assert values["J&F/belt"] == values["J&F"]
 
 
 def test_void_pixels_belong_to_no_object() -> None:
@@ -100,8 +108,22 @@ def test_void_pixels_belong_to_no_object() -> None:
 def test_videos_that_do_not_fit_together_are_refused() -> None:
     with pytest.raises(DataError, match="2 found masks for 3 frames"):
         video_scores(film(1, 2, 3), film(1, 2))
-    with pytest.raises(DataError, match="a video of 2 frames has none between"):
+    with pytest.raises(DataError, match="a video of one or two frames has none between"):
         video_scores(film(1, 2), film(1, 2))
     assert video_scores(film(1, 2), film(1, 2), ends=True)[1].j.mean == 1.0
-    with pytest.raises(DataError, match="no labelled object"):
-        j_and_f([])
+    assert video_means({"belt": {}}).measurements() == ()
+
+
+def test_means_are_over_objects_and_a_resample_draws_whole_videos() -> None:
+    """A video of two objects, one of them half lost, beside one of an object that is found."""
+    half, whole = video_scores(film(*[5] * 6), film(5, 5, 5, 50, 50, 50)), video_scores(film(5, 5, 5), film(5, 5, 5))
+    means = video_means({"belt": half, "desk": {3: whole[3]}})
+    values = {m.name: m.value for m in means.measurements()}
+    assert values["J&F"] == pytest.approx((0.5 + 1 + 1) / 3)
+    assert (values["J&F/belt"], values["J&F/desk"]) == pytest.approx((0.75, 1.0))
+    assert not {m.name: m.higher_is_better for m in means.measurements()}["J-decay"]
+    scores = means.scores(["J&F", "J&F/desk", "J-decay"])
+    assert scores.names == ("J&F", "J&F/desk")
+    assert scores.support().tolist() == [2, 1]
+    assert scores.values(np.array([2, 1]))[0] == pytest.approx((2 * 1.5 + 1) / 5)
+    assert np.isnan(scores.values(np.array([1, 0]))[1])
