@@ -58,7 +58,9 @@ def resampled_differences(
     enough = [[name for name in family if not too_few(samples, name)] for family in families]
     found = [samples.differences(family, policy.confidence) for family in enough]
     how = f"drops are judged by intervals of {policy.confidence:.4g} confidence from {policy.resamples} resamples"
-    return Differences(found, (f"{how} of {samples.images} {samples.sampled}", *_few(few, samples.sampled), *_alone(alone)))
+    return Differences(
+        found, (f"{how} of {samples.images} {samples.sampled}", *_few(few, samples.sampled), *_alone(alone))
+    )
 
 
 def described(difference: Difference, unit: str) -> str:

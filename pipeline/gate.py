@@ -23,7 +23,7 @@ from edgewright.pipeline.policy import LIMIT_SECTIONS, Policy
 from edgewright.pipeline.report.numbers import shown
 from edgewright.pipeline.report.schema import LatencyRatio, Measurement, Report, utc_now
 from edgewright.pipeline.statistics import Difference, Judgement, Outcome, judge
-from edgewright.pipeline.verdict import Finding, Status, Verdict
+from edgewright.pipeline.verdict import Finding, Status, Verdict, doubtful
 from edgewright.runtime.errors import DataError, UsageError
 from edgewright.runtime.plugins import suggestion
 
@@ -89,9 +89,9 @@ def gate(
     )
     return Verdict(
         passed=not any(finding.blocks for finding in findings),
-        headline=_headline(findings),
+        headline=_headline(findings, policy),
         findings=findings,
-        notes=(*_doubts(findings, policy), *notes, *differences.notes),
+        notes=(*_warnings(findings, policy), *notes, *differences.notes),
         candidate=candidate.bundle,
         baseline=baseline.bundle if baseline else None,
         data=candidate.data,
@@ -268,20 +268,24 @@ def _kind(measured: Measurement) -> str:
     return f"'{measured.unit}', {'higher' if measured.higher_is_better else 'lower'} is better,"
 
 
-def _headline(findings: Sequence[Finding]) -> str:
+def _headline(findings: Sequence[Finding], policy: Policy) -> str:
     bad = [finding for finding in findings if finding.blocks]
     if bad:
         others = f" (and {len(bad) - 1} more of {len(findings)} limits)" if len(bad) > 1 else ""
         return f"FAILED: {bad[0].sentence}{others}"
-    holding = sum(finding.status == "pass" for finding in findings)
-    undecided = f", {len(findings) - holding} undecided" if holding < len(findings) else ""
-    return f"PASSED: {holding} of {len(findings)} limits hold{undecided}"
+    holding = f"{sum(finding.status == 'pass' for finding in findings)} of {len(findings)} limits hold"
+    doubts = doubtful(findings, policy)
+    if doubts:
+        count = "A WARNING" if len(doubts) == 1 else f"{len(doubts)} WARNINGS"
+        return f"PASSED WITH {count}: {holding}; {doubts[0].sentence}"
+    undecided = sum(finding.status == "undecided" for finding in findings)
+    return f"PASSED: {holding}{f', {undecided} undecided' if undecided else ''}"
 
 
-def _doubts(findings: Sequence[Finding], policy: Policy) -> Iterator[str]:
-    """A warning for every limit in doubt that does not fail."""
-    if policy.when_undecided != "pass":
-        yield from (f"warning: {finding.sentence}" for finding in findings if finding.status == "undecided")
+def _warnings(findings: Sequence[Finding], policy: Policy) -> Iterator[str]:
+    """Those that the headline does not name."""
+    named = 0 if any(finding.blocks for finding in findings) else 1
+    yield from (f"warning: {finding.sentence}" for finding in doubtful(findings, policy)[named:])
 
 
 def _sentence(

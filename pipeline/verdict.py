@@ -1,5 +1,6 @@
 """What the gate says of a candidate."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import JsonValue
@@ -56,3 +57,23 @@ class Verdict(Strict):
     device: dict[str, JsonValue]
     policy: Policy
     created: str
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        """What is undecided and does not fail, where the policy wants it told."""
+        return doubtful(self.findings, self.policy)
+
+
+def doubtful(findings: Sequence[Finding], policy: Policy) -> tuple[Finding, ...]:
+    """The findings that a verdict warns of, those that were measured as worse first."""
+    if policy.when_undecided == "pass":
+        return ()
+    found = [finding for finding in findings if finding.status == "undecided" and not finding.blocks]
+    return tuple(sorted(found, key=_improved))
+
+
+def _improved(finding: Finding) -> bool:
+    if finding.candidate is None or finding.baseline is None:
+        return False
+    change = finding.candidate - finding.baseline
+    return (change if finding.higher_is_better else -change) >= 0

@@ -46,6 +46,11 @@ class _SeveralBaselines(click.Command):
     metavar="NAME|FILE",
     help="A built-in policy (default, accuracy, ...) or a YAML file like configs/policies/default.yaml.",
 )
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="What is undecided fails too, as with `when_undecided: fail` in the policy; improvements never do.",
+)
 @click.option("--junit", metavar="FILE", help="Write the verdict as JUnit XML.")
 @click.option("--markdown", metavar="FILE", help="Write the verdict for a pull request.")
 @click.option("--html", metavar="FILE", help="Write the verdict as a page.")
@@ -62,6 +67,7 @@ def command(
     candidates: tuple[str, ...],
     baselines: tuple[str, ...],
     policy: str,
+    strict: bool,
     junit: str | None,
     markdown: str | None,
     html: str | None,
@@ -83,6 +89,8 @@ def command(
 
     refuse_same_file({"--junit": junit, "--markdown": markdown, "--html": html, "--json": json_path})
     rules = load_policy(policy)
+    if strict:
+        rules = rules.model_copy(update={"when_undecided": "fail"})
     candidate, ours = read_side(candidates)
     baseline, theirs = read_side(baselines) if baselines else (None, None)
     verdict = gate(candidate, baseline, rules, per_image=(ours, theirs))

@@ -9,11 +9,8 @@ _MOST = 10
 def verdict_annotations(verdict: Verdict) -> list[str]:
     """A line for every limit that fails (error) or is in doubt (warning), and one (notice) for a verdict that passed."""
     blocking = [finding for finding in verdict.findings if finding.blocks]
-    doubtful = [finding for finding in verdict.findings if finding.status != "pass" and not finding.blocks]
-    if verdict.policy.when_undecided == "pass":
-        doubtful = []
     lines = [_line("error", finding, verdict) for finding in blocking[:_MOST]]
-    lines += [_line("warning", finding, verdict) for finding in doubtful[:_MOST]]
+    lines += [_line("warning", finding, verdict) for finding in verdict.warnings[:_MOST]]
     if verdict.passed:
         lines.append(
             f"::notice title={_property(f'edgewright gate: {verdict.candidate.name}')}::{_data(verdict.headline)}"

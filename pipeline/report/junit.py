@@ -15,6 +15,7 @@ def verdict_junit(verdict: Verdict) -> bytes:
 
     suite = TestSuite("edgewright gate")
     suite.timestamp = verdict.created.partition("+")[0]  # the schema wants no time zone
+    suite.add_property("verdict", _clean(verdict.headline))
     suite.add_property("candidate.digest", verdict.candidate.digest)
     if verdict.baseline:
         suite.add_property("baseline.digest", verdict.baseline.digest)

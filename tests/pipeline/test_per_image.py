@@ -1,5 +1,6 @@
 """Results image by image: the file beside the report, and what the gate makes of it."""
 
+import html
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from edgewright.pipeline.metrics.coco import CocoResult, box_scores
 from edgewright.pipeline.metrics.matches import match_boxes
 from edgewright.pipeline.per_image import PerImage, load_per_image, matched, save_per_image
 from edgewright.pipeline.policy import Policy
+from edgewright.pipeline.report.annotations import verdict_annotations
 from edgewright.pipeline.report.junit import verdict_junit
 from edgewright.pipeline.report.pages import verdict_html, verdict_markdown
 from edgewright.pipeline.report.schema import BundleIdentity, DataIdentity, Measurement, Report, load_report, merge
@@ -94,10 +96,18 @@ def test_a_drop_in_nearly_all_images_fails_and_the_interval_is_told() -> None:
     assert "drops are judged by intervals of 0.95 confidence from 200 resamples of 60 images" in verdict.notes
 
 
-@pytest.mark.parametrize(("when", "passes"), [("warn", True), ("pass", True), ("fail", False)])
-def test_a_drop_that_may_be_chance_is_undecided_and_says_what_would_settle_it(when: str, passes: bool) -> None:
+@pytest.mark.parametrize(
+    ("when", "headline"),
+    [
+        ("warn", "PASSED WITH A WARNING: 0 of 1 limits hold; AP "),
+        ("pass", "PASSED: 0 of 1 limits hold, 1 undecided"),
+        ("fail", "FAILED: AP "),
+    ],
+)
+def test_a_drop_that_may_be_chance_is_undecided_and_says_what_would_settle_it(when: str, headline: str) -> None:
     verdict = judged(side(other), side(good), when_undecided=when)
     (finding,) = verdict.findings
+    passes = when != "fail"
     assert (finding.status, finding.blocks, verdict.passed) == ("undecided", not passes, passes)
     assert finding.smallest_drop is not None
     assert finding.smallest_drop > 0.01
@@ -105,8 +115,21 @@ def test_a_drop_that_may_be_chance_is_undecided_and_says_what_would_settle_it(wh
     assert finding.images_needed > IMAGES
     assert "undecided: 60 images show drops from" in finding.sentence
     assert "would settle it" in finding.sentence
-    assert (f"warning: {finding.sentence}" in verdict.notes) is (when != "pass")
-    assert verdict.headline.startswith("PASSED: 0 of 1 limits hold, 1 undecided" if passes else "FAILED: AP ")
+    assert verdict.headline.startswith(headline)
+    assert (finding.sentence in verdict.headline) is (when != "pass")
+
+
+def test_the_first_of_several_doubts_is_in_the_headline_and_the_others_in_the_notes() -> None:
+    verdict = judged(side(other), side(good), allowed_drop={"AP": 0.01, "AP75": 0.01})
+    assert [finding.metric for finding in verdict.warnings] == ["AP", "AP75"]
+    assert verdict.headline.startswith("PASSED WITH 2 WARNINGS: 0 of 2 limits hold; AP 0.")
+    assert [note for note in verdict.notes if note.startswith("warning: ")] == [
+        f"warning: {verdict.findings[1].sentence}"
+    ]
+    failed = judged(side(other), side(good), allowed_drop={"AP": 0.01}, floors={"AP75": 1})
+    assert failed.headline.startswith("FAILED: AP75 ")
+    (doubt,) = failed.warnings
+    assert f"warning: {doubt.sentence}" in failed.notes
 
 
 def test_an_improvement_that_may_be_chance_never_fails() -> None:
@@ -172,14 +195,41 @@ def test_results_of_other_images_than_the_report_says_are_refused() -> None:
         judged((report, PerImage({"": match_boxes(*one_object())})), side(good))
 
 
-def test_every_form_of_the_verdict_tells_the_doubt() -> None:
+def test_every_form_of_the_verdict_begins_with_the_doubt() -> None:
     verdict = judged(side(other), side(good))
-    assert 'skipped message="AP' in verdict_junit(verdict).decode()
-    for page in (verdict_markdown(verdict), verdict_html(verdict)):
-        assert "would settle it" in page
-        assert "undecided" in page
+    sentence = verdict.findings[0].sentence
+    assert "would settle it" in sentence
+    junit = verdict_junit(verdict).decode()
+    assert 'skipped message="AP' in junit
+    assert 'name="verdict" value="PASSED WITH A WARNING' in junit
+    heading = verdict_markdown(verdict).splitlines()[0]
+    assert heading.startswith("### ⚠️ PASSED WITH A WARNING")
+    assert heading.endswith("would settle it")
+    page = verdict_html(verdict)
+    assert f'<h1 class="doubt">{html.escape(verdict.headline)}</h1>' in page
+    assert "<title>passed with warnings: nano</title>" in page
+    assert [line.partition(" ")[0] for line in verdict_annotations(verdict)] == ["::warning", "::notice"]
     strict = judged(side(other), side(good), when_undecided="fail")
     assert 'failure message="AP' in verdict_junit(strict).decode()
+
+
+def test_strict_fails_what_is_undecided_under_any_policy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["gate", *_written(tmp_path), "--policy", str(tmp_path / "policy.yaml")]
+    (tmp_path / "policy.yaml").write_text("allowed_drop: {AP: 0.01}\nresamples: 200\n", encoding="utf-8")
+    for strict, status, first in (([], 0, "PASSED WITH A WARNING"), (["--strict"], 1, "FAILED: AP ")):
+        with pytest.raises(SystemExit) as ended:
+            main([*words, *strict])
+        assert ended.value.code == status
+        assert capsys.readouterr().out.startswith(first)
+
+
+def _written(folder: Path) -> list[str]:
+    """The reports of a candidate and a baseline with their results, as words of the command."""
+    for name, (content, results) in (("candidate", side(other)), ("baseline", side(good))):
+        kept = save_per_image(folder / f"{name}.json.npz", results)
+        text = content.model_copy(update={"per_image": kept}).model_dump_json()
+        (folder / f"{name}.json").write_text(text, encoding="utf-8")
+    return [str(folder / "candidate.json"), "--baseline", str(folder / "baseline.json")]
 
 
 def test_the_file_gives_back_what_was_saved(tmp_path: Path) -> None:
