@@ -53,7 +53,7 @@ def write_report(path: Path, *, ap: float, missed: set[int], digest: str, p50: f
     kept = save_per_image(
         path.with_name(f"{path.name}.npz"), matched(truth(), None, results(missed), max_detections=100)
     )
-    values = {"AP": ap, "AP50": ap, **{f"AP/{label}": ap for label in LABELS}}
+    values = {"AP": ap, "AP50": ap, "AP@dark": ap, **{f"AP/{label}": ap for label in LABELS}}
     numbers = [Measurement(name=n, value=v, unit="fraction", higher_is_better=True) for n, v in values.items()]
     for stage, share in (("prepare", 0.1), ("infer", 0.8), ("finish", 0.1), ("end_to_end", 1.0)):
         numbers += [
@@ -127,6 +127,13 @@ def test_a_label_is_text_and_never_code(page: Path) -> None:
 def test_ids_of_the_figures_are_unique(page: Path) -> None:
     ids = re.findall(r'\bid="([^"]+)"', page.read_text(encoding="utf-8"))
     assert len(ids) == len(set(ids)) > 100
+
+
+def test_parts_of_the_data_are_folded_away_below_the_whole(page: Path) -> None:
+    whole, _, folded = page.read_text(encoding="utf-8").partition("<summary>1 of parts of the data</summary>")
+    assert "<td>AP50</td>" in whole
+    assert "<td>AP@dark</td>" not in whole
+    assert "<td>AP@dark</td>" in folded
 
 
 def test_the_page_names_the_images_that_lost_most(page: Path) -> None:
