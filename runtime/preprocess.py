@@ -22,54 +22,65 @@ _INTERPOLATION = {
 
 
 class Preprocessor:
-    """Turns images into tensors; owns one canvas and one tensor and reuses them, since allocating a tensor of a few MB
-    costs more than filling it."""
+    """Turns images into tensors; owns its buffers and reuses them, since allocating megabytes costs more than filling them.
+
+    What lies around the image in the tensor is filled once, as long as images have one size.
+    """
 
     def __init__(self, spec: PreprocessSpec) -> None:
         self.spec = spec
-        self._canvas = np.full((*spec.size_hw, spec.channels), spec.pad_value, np.uint8)
         self._placement: Placement | None = None
         self._tensor = np.empty(spec.tensor_shape, spec.dtype)
         self._table = _value_table(spec)
+        # The image in the size that it has in the tensor, its channels, and the parts of the tensor that these fill.
+        self._resized: Image = np.empty((0, 0, 3), np.uint8)
+        self._planes: list[Image] = []
+        self._targets: list[Tensor] = []
 
     def __call__(self, image: Image) -> tuple[Tensor, Placement]:
         """The tensor of a BGR uint8 image (H, W, 3), and where the image lies in it.
 
         The tensor is overwritten by the next call.
         """
-        placement = self._put_on_canvas(_checked(image))
-        self._fill_tensor()
-        return self._tensor, placement
-
-    def _put_on_canvas(self, image: Image) -> Placement:
-        if self._placement is None or self._placement.source_hw != image.shape[:2]:
-            self._placement = place((image.shape[0], image.shape[1]), self.spec)
-            self._canvas[:] = self.spec.pad_value
-        placement = self._placement
-        h, w = placement.placed_hw
-        x, y = placement.offset_xy
-        target = self._canvas[y : y + h, x : x + w]
-        source = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) if self.spec.color == "gray" else image
-        if source.shape[:2] == (h, w):
-            np.copyto(target, source.reshape(target.shape))
+        image_hw = _checked(image).shape[:2]
+        if self._placement is None or self._placement.source_hw != image_hw:
+            self._placement = self._placed((image_hw[0], image_hw[1]))
+        if self.spec.color == "gray":
+            planes: list[Any] = [self._fitted(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))]
         else:
-            resized = cv2.resize(source, (w, h), interpolation=_INTERPOLATION[self.spec.interpolation])
-            np.copyto(target, resized.reshape(target.shape))
+            planes = list(cv2.split(self._fitted(image), self._planes))
+            if self.spec.color == "rgb":
+                planes.reverse()
+        for plane, table, target in zip(planes, self._table, self._targets, strict=True):
+            self._fill(target, plane, table)
+        return self._tensor, self._placement
+
+    def _placed(self, image_hw: tuple[int, int]) -> Placement:
+        placement = place(image_hw, self.spec)
+        (h, w), (x, y) = placement.placed_hw, placement.offset_xy
+        nchw = self.spec.layout == "nchw"
+        channels = [self._tensor[0, i] if nchw else self._tensor[0, :, :, i] for i in range(self.spec.channels)]
+        for channel, table in zip(channels, self._table, strict=True):
+            np.copyto(channel, table[self.spec.pad_value], casting="unsafe")
+        self._targets = [channel[y : y + h, x : x + w] for channel in channels]
+        self._resized = np.empty((h, w) if self.spec.color == "gray" else (h, w, 3), np.uint8)
+        self._planes = [np.empty((h, w), np.uint8) for _ in channels]
         return placement
 
-    def _fill_tensor(self) -> None:
-        planes = cv2.split(self._canvas)
-        if self.spec.color == "rgb":
-            planes = planes[::-1]
-        nchw = self.spec.layout == "nchw"
-        for channel, plane in enumerate(planes):
-            target = self._tensor[0, channel] if nchw else self._tensor[0, :, :, channel]
-            if self.spec.dtype == "uint8":
-                np.copyto(target, plane)
-            elif nchw and self.spec.dtype == "float32":
-                cv2.LUT(plane, self._table[channel], target)
-            else:
-                np.copyto(target, cv2.LUT(plane, self._table[channel]), casting="same_kind")
+    def _fitted(self, image: Image) -> Image:
+        h, w = self._resized.shape[:2]
+        if image.shape[:2] == (h, w):
+            return image
+        how = _INTERPOLATION[self.spec.interpolation]
+        return np.asarray(cv2.resize(image, (w, h), dst=self._resized, interpolation=how), np.uint8)
+
+    def _fill(self, target: Tensor, plane: Image, table: npt.NDArray[np.float32]) -> None:
+        if self.spec.dtype == "uint8":
+            np.copyto(target, plane)
+        elif self.spec.layout == "nchw" and self.spec.dtype == "float32":
+            cv2.LUT(plane, table, target)
+        else:
+            np.copyto(target, cv2.LUT(plane, table), casting="same_kind")
 
 
 def preprocess(image: Image, spec: PreprocessSpec) -> tuple[Tensor, Placement]:
