@@ -1,5 +1,6 @@
 """Several frames in one network at once: each has a lane with an input of its own, while the engine works on one."""
 
+import heapq
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -57,14 +58,15 @@ class Request(Protocol):
 def engine_lanes(backend: Backend, prepares: Sequence[Prepare]) -> tuple[Lane, ...]:
     """A lane for each of `prepares`, which must not share memory.
 
-    A backend that can hold several inferences offers `requests(count) -> tuple[Request, ...]`; any other is called when its
-    turn comes. One that gives outputs in memory of their own says so by `fresh_outputs`; else they are copied.
+    A backend that can hold several inferences offers `requests(count) -> tuple[Request, ...]`, and works on `streams` of them at
+    a time; any other is called when its turn comes. One that gives outputs in memory of their own says so by `fresh_outputs`; else
+    they are copied.
     """
     offered = getattr(backend, "requests", None)
     requests = (
         tuple(_Call(backend) for _ in prepares) if offered is None else tuple[Request, ...](offered(len(prepares)))
     )
-    engine = _Engine()
+    engine = _Engine(getattr(backend, "streams", 1))
     return tuple(_EngineLane(prepare, request, engine) for prepare, request in zip(prepares, requests, strict=True))
 
 
@@ -74,10 +76,14 @@ def serial_lanes(network: Steps, count: int) -> tuple[Lane, ...]:
 
 
 class _Engine:
-    """When the engine was last done, so that waiting for it is not taken for inference."""
+    """When each stream of the engine was last done, so that waiting for it is not taken for inference."""
 
-    def __init__(self) -> None:
-        self.free_s = 0.0
+    def __init__(self, streams: int) -> None:
+        self._free_s = [0.0] * streams
+
+    def worked(self, started_s: float, done_s: float) -> float:
+        """The seconds of an inference that was handed over at `started_s`; they are asked for in that order."""
+        return max(0.0, done_s - max(started_s, heapq.heapreplace(self._free_s, done_s)))
 
 
 class _EngineLane:
@@ -97,9 +103,7 @@ class _EngineLane:
 
     def wait(self) -> Answer:
         outputs, started_s, done_s = self._request.wait()
-        seconds = max(0.0, done_s - max(started_s, self._engine.free_s))
-        self._engine.free_s = done_s
-        return Answer(outputs, self._placement, {"infer": seconds})
+        return Answer(outputs, self._placement, {"infer": self._engine.worked(started_s, done_s)})
 
 
 class _Call:

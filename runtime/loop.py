@@ -25,7 +25,7 @@ class Network(Protocol):
     """The steps of a predictor; a network that needs no regions from outside proposes None.
 
     One whose `infer` has parts that are to be timed apart has `infer_parts`, their seconds in the last call. One that can be
-    at several frames at once offers `lanes(count)`, see `runtime.lanes`.
+    at several frames at once offers `lanes(count)`, see `runtime.lanes`, and says by `streams` how many it works on at a time.
     """
 
     def propose(self, image: Image, names: Sequence[str], /) -> Any: ...

@@ -26,9 +26,6 @@ from edgewright.runtime.timing import Laps
 
 _log = logging.getLogger(__name__)
 _READ_AHEAD = 2
-# One inference runs and one waits for it. A frame of a live source is taken when the engine is free instead: waiting in the
-# engine's queue it would only grow old.
-_IN_FLIGHT, _IN_FLIGHT_LIVE = 2, 1
 # How long a thread may take to leave when the loop ends; only a source that does not answer needs longer.
 _LEAVE_S = 2.0
 
@@ -115,7 +112,9 @@ class _Line:
         self._stop = stop
         self._newest = newest
         self.captured = 0
-        in_flight = _IN_FLIGHT_LIVE if newest else _IN_FLIGHT
+        # One more than run at a time waits for its turn. A frame of a live source is taken when the engine is free instead:
+        # waiting in the engine's queue it would only grow old.
+        in_flight = getattr(network, "streams", 1) + (0 if newest else 1)
         self._taken = Channel[_Taken](1 if newest else _READ_AHEAD, newest=newest, given_up=stop.is_set)
         self._turns = Channel[None](in_flight)
         self._started = Channel[_Started](in_flight)

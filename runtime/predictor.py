@@ -34,12 +34,15 @@ def open_predictor(
     prompts: Sequence[str] | None = None,
     tiles: str | None = None,
     cache_dir: Path | None = None,
+    streams: int | None = 1,
 ) -> "Predictor":
     """A predictor for `bundle` on `backend`; None means the bundle's own thresholds and its own method of proposals.
 
     A promptable network is asked the same `prompts` (`runtime.prompts.parse_prompts`) of every image, None: what lies in
     its middle. `runtime.prompter.open_prompter` asks it anything. A network that finds objects looks for them in `tiles` of the
     image (`runtime.slicing.parse_slicing`).
+
+    With several `streams` (None: as many as pay) the predictor's `lanes` work side by side, and each of them takes longer.
     """
     if bundle.spec.task != "prompted":
         if prompts is not None:
@@ -55,7 +58,10 @@ def open_predictor(
             propose=propose,
             tiles=tiles,
             cache_dir=cache_dir,
+            streams=streams,
         )
+    if (streams or 1) > 1:
+        raise UsageError(f"{bundle.spec.name} is asked in two steps, one frame at a time; leave --streams out")
     if tiles is not None:
         check_slicing(bundle.spec)
     from edgewright.runtime.prompter import MIDDLE, PromptedPredictor, open_prompter  # which is built on this module
@@ -81,14 +87,22 @@ def open_image_graph(
     propose: str | None = None,
     tiles: str | None = None,
     cache_dir: Path | None = None,
+    streams: int | None = 1,
 ) -> "Predictor":
     """As `open_predictor`; of a network of several graphs the one that sees the image, alone."""
     method = _method(bundle.spec, propose)
     slicing = None if tiles is None else parse_slicing(tiles)
     entry = bundle.model_file(backend=backend, precision=precision)
-    options = BackendOptions(precision=precision, threads=threads, cache_dir=cache_dir)
+    in_parts = slicing is not None or bundle.spec.tiling is not None
+    if in_parts and (streams or 1) > 1:
+        raise UsageError(f"the tiles of a picture go through {bundle.spec.name} one by one; leave --streams out")
+    options = BackendOptions(
+        precision=precision, threads=threads, cache_dir=cache_dir, streams=1 if in_parts else streams
+    )
     engine = open_backend(backend, bundle.file(entry.name), options)
     try:
+        if getattr(engine, "streams", 1) < (streams or 1):
+            raise UsageError(f"backend {backend} has one inference at a time; leave --streams out")
         return Predictor(
             bundle.spec,
             engine,
@@ -151,6 +165,11 @@ class Predictor:
         A network that takes regions gets these; None: those that `propose` finds.
         """
         return self._prepare(self._preprocess, image, regions)
+
+    @property
+    def streams(self) -> int:
+        """How many frames the engine works on at a time, when they come by `lanes`."""
+        return int(getattr(self.backend, "streams", 1))
 
     def lanes(self, count: int) -> tuple[Lane, ...]:
         """So many ways for frames through the network, for threads that work on different frames at once."""

@@ -79,6 +79,13 @@ if TYPE_CHECKING:
     help="Whether the next frame is read and the last one written while the network works, or everything is done in turn.",
 )
 @click.option(
+    "--streams",
+    type=click.IntRange(min=1),
+    default=None,
+    help="How many frames the engine works on side by side: 1 for the youngest results, more for more frames a second, as far as "
+    "there are processor cores.  [default: 1 of live sources and in turn, as many as pay of others]",
+)
+@click.option(
     "--frames",
     type=click.Choice(["newest", "all"]),
     default=None,
@@ -119,6 +126,7 @@ def command(
     conf: float | None,
     iou: float | None,
     loop: "LoopName",
+    streams: int | None,
     frames: str | None,
     fallback: str | None,
     on_sink_error: str | None,
@@ -171,7 +179,15 @@ def command(
         open_steps(in_steps, _step_context(loaded.spec, chosen, source)) as steps,
         Engines(
             [
-                Opener(name, partial(open_with, backend=name, postprocess=_seen_by(steps, chosen)))
+                Opener(
+                    name,
+                    partial(
+                        open_with,
+                        backend=name,
+                        postprocess=_seen_by(steps, chosen),
+                        streams=_streams(streams, loop, live=source.live),
+                    ),
+                )
                 for name in (backend, fallback)
                 if name
             ],
@@ -210,6 +226,11 @@ def command(
     if failure is not None:
         raise failure
     return 1 if watching.fail_on_regression and watch.regressed else 0
+
+
+def _streams(given: int | None, loop: "LoopName", *, live: bool) -> int | None:
+    """None where the engine may choose: nobody waits for a frame of a file, so the number of frames a second counts."""
+    return 1 if given is None and (live or loop == "sequential") else given
 
 
 def _refuse_same_file(sink_uris: tuple[str, ...], json_path: str | None) -> None:

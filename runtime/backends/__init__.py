@@ -20,11 +20,16 @@ Setting = str | int | float | bool | None
 @dataclass(frozen=True)
 class BackendOptions:
     """What a backend is asked for: threads (None: all usable cores), execution precision, and a folder for compiled
-    models (None: nothing is cached)."""
+    models (None: nothing is cached).
+
+    The threads are shared by `streams` inferences side by side (None: as many as give the most inferences a second); a backend
+    that knows no streams has one.
+    """
 
     precision: str = "fp32"
     threads: int | None = None
     cache_dir: Path | None = None
+    streams: int | None = 1
 
 
 class Backend(Protocol):

@@ -2,7 +2,9 @@
 
 import os
 import sys
+import time
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -38,15 +40,13 @@ def open_backend(path: Path, options: BackendOptions) -> "OrtBackend":
 class OrtBackend:
     """An InferenceSession on the CPU provider with every setting that matters set explicitly."""
 
-    # Read by `runtime.lanes`: nothing writes on outputs that were given out.
-    fresh_outputs = True
-
     def __init__(self, path: Path, options: BackendOptions) -> None:
         threads = options.threads or usable_cores()
+        self.streams = options.streams or threads
         # Spinning threads of ONNX Runtime take the cores that OpenVINO works on in the same process.
         spinning = "openvino" not in sys.modules
         config = onnxruntime.SessionOptions()
-        config.intra_op_num_threads = threads
+        config.intra_op_num_threads = max(1, threads // self.streams)
         config.inter_op_num_threads = 1
         config.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         config.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -63,11 +63,13 @@ class OrtBackend:
         self.inputs = tuple(_spec(tensor, path) for tensor in self._session.get_inputs())
         self.outputs = tuple(_spec(tensor, path) for tensor in self._session.get_outputs())
         self._names = [tensor.name for tensor in self.outputs]
+        self._callers = ThreadPoolExecutor(self.streams, thread_name_prefix="edgewright onnxruntime")
         self.settings: Mapping[str, Setting] = {
             "engine": "onnxruntime",
             "engine_version": onnxruntime.__version__,
             "provider": self._session.get_providers()[0],
             "threads": threads,
+            **({"streams": self.streams} if self.streams > 1 else {}),
             "spinning": spinning,
             "executed_precision": options.precision,
         }
@@ -80,7 +82,12 @@ class OrtBackend:
             raise BackendError(f"ONNX Runtime failed: {first_line(err)}") from err
         return dict(zip(self._names, outputs, strict=True))
 
+    def requests(self, count: int) -> "tuple[OrtRequest, ...]":
+        """So many inferences, of which `streams` run at a time."""
+        return tuple(OrtRequest(self, self._callers) for _ in range(count))
+
     def close(self) -> None:
+        self._callers.shutdown(cancel_futures=True)
         del self._session
 
     def __enter__(self) -> "OrtBackend":
@@ -90,6 +97,28 @@ class OrtBackend:
         self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class OrtRequest:
+    """One inference of several; see `runtime.lanes.Request`. A session can be called by several threads at once."""
+
+    def __init__(self, backend: OrtBackend, callers: ThreadPoolExecutor) -> None:
+        self._backend = backend
+        self._callers = callers
+        self._answer: Future[tuple[dict[str, npt.NDArray[Any]], float, float]] | None = None
+
+    def start(self, feeds: Tensors, /) -> None:
+        self._answer = self._callers.submit(self._timed, feeds)
+
+    def wait(self) -> tuple[dict[str, npt.NDArray[Any]], float, float]:
+        if self._answer is None:
+            raise BackendError("there is no inference to wait for; start one first")
+        return self._answer.result()
+
+    def _timed(self, feeds: Tensors) -> tuple[dict[str, npt.NDArray[Any]], float, float]:
+        start_s = time.perf_counter()
+        outputs = self._backend.infer(feeds)
+        return outputs, start_s, time.perf_counter()
 
 
 def _spec(tensor: Any, path: Path) -> TensorSpec:

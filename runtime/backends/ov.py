@@ -29,12 +29,12 @@ def open_backend(path: Path, options: BackendOptions) -> "OpenVinoBackend":
 
 
 class OpenVinoBackend:
-    """A compiled model with one infer request, tuned for latency."""
+    """A compiled model with one infer request, and more of them for streams; with one stream it is tuned for latency."""
 
     def __init__(self, path: Path, options: BackendOptions) -> None:
         config: dict[str, Any] = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": 1,
+            "PERFORMANCE_HINT": "LATENCY" if options.streams == 1 else "THROUGHPUT",
+            "NUM_STREAMS": "AUTO" if options.streams is None else options.streams,
             "INFERENCE_NUM_THREADS": options.threads or usable_cores(),
             "INFERENCE_PRECISION_HINT": _PRECISION_HINT[options.precision],
             "ENABLE_CPU_PINNING": False,  # pinned processes fight for the same cores
@@ -100,6 +100,11 @@ class OpenVinoBackend:
         except RuntimeError as err:
             raise BackendError(f"OpenVINO failed: {_last_line(err)}") from err
         return {name: results[index] for index, names in enumerate(self._names) for name in names}
+
+    @property
+    def streams(self) -> int:
+        """How many of the requests are worked on at a time."""
+        return int(self._model.get_property("NUM_STREAMS"))
 
     def requests(self, count: int) -> "tuple[OpenVinoRequest, ...]":
         """So many inferences that can wait in the engine's own queue."""
