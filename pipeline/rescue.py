@@ -92,6 +92,7 @@ class Continued(Source):
     def __init__(self, source: Source) -> None:
         self.name, self.length, self.fps, self.labels = source.name, source.length, source.fps, source.labels
         self.live, self.reopens = source.live, source.reopens
+        self.on_demand = source.on_demand
         self._source = source
         self._frames = iter(source)
         # A thread that was left behind may still wait for a frame.

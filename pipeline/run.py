@@ -11,18 +11,20 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgewright.pipeline.rescue import Continued
+from edgewright.pipeline.run_sources import by_name, source_rows, source_table, statuses
 from edgewright.runtime.backends import Setting
 from edgewright.runtime.bundle import Bundle
 from edgewright.runtime.errors import BackendError, EdgeError
 from edgewright.runtime.loop import RunStatistics, run_loop, stop_on_signals
 from edgewright.runtime.overlapped import run_overlapped
 from edgewright.runtime.predictor import Predictor
-from edgewright.runtime.sinks import Output, Sink, SinkContext, open_sinks
-from edgewright.runtime.sinks._lenient import LenientSink
+from edgewright.runtime.several import SeveralSources
+from edgewright.runtime.sinks import Output, Sink, SinkContext
+from edgewright.runtime.sinks._by_source import open_run_sinks
 from edgewright.runtime.sources import Source
-from edgewright.runtime.status import RunStatus, SourceStatus
+from edgewright.runtime.status import RunStatus
 from edgewright.runtime.steps import Step
-from edgewright.runtime.supervision import SourceState, SupervisedSource
+from edgewright.runtime.supervision import SupervisedSource
 from edgewright.runtime.timing import table
 
 if TYPE_CHECKING:
@@ -71,11 +73,12 @@ def run(
     context = SinkContext(labels, source.name, source.fps, source.live, status, tell, about or {})
     try:
         with (
-            open_sinks(sink_uris, context) as opened,
+            open_run_sinks(
+                sink_uris, context, by_name(source), lenient=source.live if lenient is None else lenient
+            ) as sinks,
             stop_on_signals(source.interrupt) as stop,
             _bar(source, max_frames, statistics, watch) as on_output,
         ):
-            sinks = _lenient(opened, sink_uris) if (source.live if lenient is None else lenient) else opened
             frames = Continued(source)
             while True:
                 try:
@@ -97,13 +100,11 @@ def run(
                     predictor = replace(err)
                 finally:
                     _count_lost(sinks, statistics)
+            # From here on nothing more is counted as dropped: it is over, and not too slow.
+            source.interrupt()
     except BrokenPipeError:
         # The reader (`| head`) has seen enough; what the interpreter still holds for it goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _lenient(sinks: Sequence[Sink], uris: Sequence[str]) -> tuple[Sink, ...]:
-    return tuple(LenientSink(sink, uri) for sink, uri in zip(sinks, uris, strict=True))
 
 
 def _count_lost(sinks: Sequence[Sink], statistics: RunStatistics) -> None:
@@ -116,9 +117,11 @@ def summary(source: Source, statistics: RunStatistics) -> str:
     """What a run did, for people: counts and rates, the stage table, and what the table leaves out."""
     if statistics.frames == 0:
         return f"0 frames, {source.skipped} skipped: stopped before the first was done"
+    sources = source_table(source, statistics)
     lines = [
         summary_line(source, statistics),
         "",
+        *([*sources, ""] if sources else []),
         table(statistics.summaries()),
         "",
     ]
@@ -145,20 +148,16 @@ def summary_line(source: Source, statistics: RunStatistics) -> str:
 def events(source: Source, statistics: RunStatistics) -> Counter[str]:
     """What went wrong in a run and was put right, and how often."""
     counted = Counter(statistics.events)
-    if isinstance(source, SupervisedSource):
+    if isinstance(source, SupervisedSource | SeveralSources):
         # A copy is made in one step; another thread may count in the meantime.
         counted.update(source.events.copy())
     return +counted
 
 
 def _status(source: Source, predictor: Predictor, statistics: RunStatistics, watch: "Watch | None") -> RunStatus:
-    state: SourceState = "running" if statistics.frames else "starting"
-    if isinstance(source, SupervisedSource):
-        state = source.state
-    dropped = statistics.dropped + source.dropped
-    one = SourceStatus(source.name, state, dropped=dropped, skipped=source.skipped)
     seen = {} if watch is None else watch.status()
-    return RunStatus(predictor.spec.name, predictor.settings, (one,), events(source, statistics), seen)
+    sources, happened = statuses(source, statistics), events(source, statistics)
+    return RunStatus(predictor.spec.name, predictor.settings, sources, happened, seen)
 
 
 def report(
@@ -175,6 +174,7 @@ def report(
         "verb": "run",
         "bundle": {"name": bundle.spec.name, "digest": bundle.digest},
         "source": source.name,
+        "sources": source_rows(source, statistics),
         "settings": dict(settings),
         "frames": statistics.frames,
         "skipped": source.skipped,
@@ -214,7 +214,7 @@ def _bar(
             brief = "" if watch is None else f"  {watch.brief()}"
             progress.update(
                 task,
-                completed=output.frame.index + 1,
+                completed=statistics.frames + source.skipped if output.frame.origin else output.frame.index + 1,
                 description=f"{source.name}  frame {count}  {statistics.frames_per_s:.1f} frames/s{brief}",
             )
 

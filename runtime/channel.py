@@ -21,18 +21,31 @@ class Channel(Generic[T]):
 
     A full channel makes the putting thread wait; one that keeps the `newest` throws its oldest item away instead and counts it
     in `dropped`. `given_up` is looked at while a thread waits: when it says True, there is nothing to wait for any more.
+    Channels that share `changed` can be waited for together.
     """
 
-    def __init__(self, capacity: int, *, newest: bool = False, given_up: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        *,
+        newest: bool = False,
+        given_up: Callable[[], bool] = lambda: False,
+        changed: threading.Condition | None = None,
+    ) -> None:
         self.dropped = 0
         self._items: deque[T] = deque()
         self._capacity = capacity
         self._newest = newest
         self._given_up = given_up
-        self._changed = threading.Condition()
+        self._changed = changed or threading.Condition()
         self._closed = False
         self._cancelled = False
         self._error: BaseException | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether `get` returns at once, with an item or with the end."""
+        return bool(self._items) or self._closed
 
     def put(self, item: T) -> None:
         """Hand `item` on; Ended when nobody takes it any more."""

@@ -34,6 +34,25 @@ class Network(Protocol):
     def finish(self, outputs: Any, placement: Any, /) -> Result: ...
 
 
+class SourceTally:
+    """What a run did with the frames of one of several sources."""
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self.detections = 0
+        self._timings = Timings()
+
+    def count(self, detections: int, age_s: float) -> None:
+        self.frames += 1
+        self.detections += detections
+        self._timings.record("age", age_s)
+
+    @property
+    def age(self) -> StageSummary | None:
+        """The distribution of the age of its frames at the sinks; None without frames."""
+        return self._timings.summary("age") if self.frames else None
+
+
 class RunStatistics:
     """What a run did so far; complete also when the run ends by an error."""
 
@@ -45,6 +64,8 @@ class RunStatistics:
         # What went wrong and was put right, by its name.
         self.events: Counter[str] = Counter()
         self.seconds = 0.0
+        # Of a run of several sources, each by its name, once it gave a frame.
+        self.by_source: dict[str, SourceTally] = {}
         self._warmup = Timings()
         self._steady = Timings()
 
@@ -61,10 +82,13 @@ class RunStatistics:
         """The distribution of each stage's durations."""
         return (self._steady if self.warmup_frames else self._warmup).summaries()
 
-    def count(self, result: Result, seconds_by_stage: dict[str, float]) -> None:
-        """Count one frame with its result and durations."""
+    def count(self, result: Result, seconds_by_stage: dict[str, float], origin: str = "") -> None:
+        """Count one frame, of the source `origin`, with its result and durations."""
+        found = len(result) if isinstance(result, Detections) else 0
         self.frames += 1
-        self.detections += len(result) if isinstance(result, Detections) else 0
+        self.detections += found
+        if origin:
+            self.by_source.setdefault(origin, SourceTally()).count(found, seconds_by_stage["age"])
         (self._warmup if self.frames <= WARMUP_FRAMES else self._steady).record_all(seconds_by_stage)
 
 
@@ -139,7 +163,9 @@ def deliver(
     if sinks:
         laps.mark("sink")
     statistics.seconds = time.perf_counter() - start_s
-    statistics.count(result, {**laps.seconds, "end_to_end": sum(laps.seconds.values()), "age": output.age_s})
+    statistics.count(
+        result, {**laps.seconds, "end_to_end": sum(laps.seconds.values()), "age": output.age_s}, frame.origin
+    )
     if on_output is not None:
         on_output(output)
 

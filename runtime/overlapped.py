@@ -110,12 +110,14 @@ class _Line:
         self._network = network
         self._max_frames = max_frames
         self._stop = stop
-        self._newest = newest
+        # A source that keeps its newest frames itself is asked for one when the engine is free.
+        self._on_demand = source.on_demand
+        self._newest = newest and not self._on_demand
         self.captured = 0
         # One more than run at a time waits for its turn. A frame of a live source is taken when the engine is free instead:
         # waiting in the engine's queue it would only grow old.
         in_flight = getattr(network, "streams", 1) + (0 if newest else 1)
-        self._taken = Channel[_Taken](1 if newest else _READ_AHEAD, newest=newest, given_up=stop.is_set)
+        self._taken = Channel[_Taken](1 if newest else _READ_AHEAD, newest=self._newest, given_up=stop.is_set)
         self._turns = Channel[None](in_flight)
         self._started = Channel[_Started](in_flight)
         self._done = Channel[_Done](in_flight)
@@ -164,6 +166,8 @@ class _Line:
         for number in count():
             if self._stop.is_set() or (not self._newest and number == self._max_frames):
                 return
+            if self._on_demand:
+                self._turns.get()
             laps = Laps()
             frame = next(frames, None)
             if frame is None:
@@ -176,7 +180,8 @@ class _Line:
         for number in count():
             if number == self._max_frames:
                 return
-            self._turns.get()
+            if not self._on_demand:
+                self._turns.get()
             if self._stop.is_set():
                 return
             taken = self._taken.get()

@@ -101,7 +101,7 @@ def open_image_graph(
     )
     engine = open_backend(backend, bundle.file(entry.name), options)
     try:
-        if getattr(engine, "streams", 1) < (streams or 1):
+        if (streams or 1) > 1 and not hasattr(engine, "streams"):
             raise UsageError(f"backend {backend} has one inference at a time; leave --streams out")
         return Predictor(
             bundle.spec,

@@ -107,7 +107,7 @@ Result = Detections | SemanticMap | PanopticMap
 @dataclass(frozen=True, eq=False)
 class Frame:
     """One picture of a source: image BGR uint8 (H, W, 3), monotonic capture time in seconds, and the labels that a
-    labelled source knows (`truth`)."""
+    labelled source knows (`truth`). `origin` is the name of its source among several of one run, else ""."""
 
     image: Image
     index: int
@@ -115,6 +115,7 @@ class Frame:
     source: str
     truth: Result | None = None
     meta: dict[str, Any] = field(default_factory=dict)
+    origin: str = ""
 
     @property
     def size_hw(self) -> tuple[int, int]:

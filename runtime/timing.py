@@ -118,7 +118,7 @@ def table(summaries: Mapping[str, StageSummary]) -> str:
     """The summaries as a plain text table in milliseconds, one line a stage."""
     header = ("stage", "p50 ms", "p95 ms", "p99 ms", "mean ms", "max ms", "count")
     rows = [(stage, *_cells(summary)) for stage, summary in summaries.items()]
-    return "\n".join(_aligned([header, *rows]))
+    return "\n".join(aligned([header, *rows]))
 
 
 def _cells(summary: StageSummary) -> tuple[str, ...]:
@@ -126,7 +126,8 @@ def _cells(summary: StageSummary) -> tuple[str, ...]:
     return (*(f"{value:.2f}" for value in milliseconds), str(summary.count))
 
 
-def _aligned(rows: Iterable[tuple[str, ...]]) -> list[str]:
+def aligned(rows: Iterable[tuple[str, ...]]) -> list[str]:
+    """Rows of cells as lines of a plain text table, the first column to the left."""
     columns = [list(column) for column in zip(*rows, strict=True)]
     padded = [[cell.rjust(max(map(len, column))) for cell in column] for column in columns[1:]]
     first = [cell.ljust(max(map(len, columns[0]))) for cell in columns[0]]

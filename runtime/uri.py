@@ -2,6 +2,7 @@
 
 import math
 import re
+from pathlib import Path
 
 from edgewright.runtime.errors import UsageError
 from edgewright.runtime.plugins import suggestion
@@ -55,6 +56,12 @@ def masked(uri: str) -> str:
     """`uri` as it may be shown: without user, password and what a query says, as in `rtsp://***@host/live?***`."""
     hidden = _SECRET.sub(r"\1***", _USER.sub("//***@", uri))
     return _QUERY.sub(r"\1?***", hidden)
+
+
+def file_word(name: str) -> str:
+    """The part of a source's name that files are called by, "" when it has none: `street` of `clips/street.mp4`."""
+    # 50 characters are at most 200 of the 255 bytes that file systems allow.
+    return re.sub(r"[^\w.-]+", "_", Path(name).stem).strip("_")[:50]
 
 
 def size_hw(what: str, text: str) -> tuple[int, int]:

@@ -33,11 +33,13 @@ if TYPE_CHECKING:
 @click.argument("bundle", metavar="BUNDLE")
 @click.option(
     "--source",
-    "source_uri",
+    "source_uris",
     required=True,
-    metavar="URI",
+    multiple=True,
+    metavar="[NAME=]URI",
     help="An image, a folder, a quoted glob pattern or a video; or camera:0, rtsp://HOST/PATH, csi:0, gstreamer:PIPELINE, "
-    "synthetic:SEED:COUNT, images:PATH, video:FILE, data:DATA with its labels; see docs/sources.md for their options.",
+    "synthetic:SEED:COUNT, images:PATH, video:FILE, data:DATA with its labels; see docs/sources.md for their options. Given "
+    "several times, their frames take turns.",
 )
 @click.option(
     "--sink",
@@ -45,7 +47,8 @@ if TYPE_CHECKING:
     multiple=True,
     metavar="URI",
     help="jsonl:FILE (jsonl:- is stdout), images:DIR, video:FILE.mp4, record:DIR, mqtt://HOST/TOPIC, gstreamer:PIPELINE, "
-    "web:[HOST]:PORT; may be given several times; see docs/sinks.md.",
+    "web:[HOST]:PORT; may be given several times; see docs/sinks.md. Of several sources, {source} within is the "
+    "name of each.",
 )
 @click.option(
     "--web",
@@ -110,7 +113,7 @@ if TYPE_CHECKING:
 @json_option
 def command(
     bundle: str,
-    source_uri: str,
+    source_uris: tuple[str, ...],
     sink_uris: tuple[str, ...],
     web: str | None,
     backend: str,
@@ -152,6 +155,7 @@ def command(
     from edgewright.runtime.errors import EdgeError
     from edgewright.runtime.loop import RunStatistics
     from edgewright.runtime.predictor import open_predictor
+    from edgewright.runtime.several import open_sources
     from edgewright.runtime.steps import open_steps
 
     sink_uris += () if web is None else (f"web:{web}",)
@@ -175,7 +179,11 @@ def command(
     )
     with (
         atomic_file(json_path) if json_path is not None else nullcontext() as json_file,
-        open_any_source(source_uri, loaded.spec.task, newest=frames != "all") as source,
+        open_sources(
+            source_uris,
+            newest=None if frames is None else frames == "newest",
+            open_one=partial(open_any_source, task=loaded.spec.task),
+        ) as source,
         open_steps(in_steps, _step_context(loaded.spec, chosen, source)) as steps,
         Engines(
             [
@@ -230,6 +238,10 @@ def command(
 
 def _streams(given: int | None, loop: "LoopName", *, live: bool) -> int | None:
     """None where the engine may choose: nobody waits for a frame of a file, so the number of frames a second counts."""
+    from edgewright.runtime.errors import UsageError
+
+    if loop == "sequential" and (given or 1) > 1:
+        raise UsageError("--loop sequential has one frame in hand; leave --streams out, or run it overlapped")
     return 1 if given is None and (live or loop == "sequential") else given
 
 

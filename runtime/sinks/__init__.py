@@ -15,6 +15,8 @@ from edgewright.runtime.results import Frame, Image, Result
 from edgewright.runtime.status import RunStatus
 from edgewright.runtime.uri import split_word
 
+PACKAGE = __name__
+
 
 def _say_nothing(sentence: str) -> None:
     pass
@@ -101,9 +103,14 @@ def path_of(what: str, location: str, context: SinkContext) -> Path:
     """`location` as a path; UsageError when it is empty, or is the very file or folder that the frames come from."""
     if not location:
         raise UsageError(f"{what} does not say where to; say for example {what.split()[-1]}:out")
-    if os.path.exists(location) and os.path.exists(context.source) and os.path.samefile(location, context.source):
-        raise UsageError(f"{what} would write over its source {context.source}; choose another name")
+    refuse_source(what, location, context.source)
     return Path(location)
+
+
+def refuse_source(what: str, location: str, source: str) -> None:
+    """UsageError when `location` is the very file or folder that the frames come from."""
+    if os.path.exists(location) and os.path.exists(source) and os.path.samefile(location, source):
+        raise UsageError(f"{what} would write over its source {source}; choose another name")
 
 
 def make_folder(folder: Path) -> None:

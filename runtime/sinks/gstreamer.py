@@ -14,6 +14,7 @@ from edgewright.runtime.sinks.video import fit_into
 from edgewright.runtime.uri import masked, split_options
 
 _log = logging.getLogger(__name__)
+ONE_SOURCE = True
 _USUAL_FPS = 30.0
 _AGAIN_S = 2.0
 

@@ -13,7 +13,7 @@ import cv2
 from edgewright.runtime.errors import SinkError, UsageError
 from edgewright.runtime.results import Frame
 from edgewright.runtime.sinks import Output, Sink, SinkContext, make_folder, path_of
-from edgewright.runtime.uri import split_options
+from edgewright.runtime.uri import file_word, split_options
 
 _OLD = ("refuse", "keep", "delete")
 _PICTURE = re.compile(r"[^.].*_\d{6,}\.(?:jpg|png)")
@@ -78,7 +78,8 @@ def _clear(folder: Path, *, delete: bool) -> None:
 
 
 def picture_name(frame: Frame) -> str:
-    """A file name without suffix that tells the source and the index: `street_000012`."""
-    # 50 characters are at most 200 of the 255 bytes that file systems allow.
-    stem = re.sub(r"[^\w.-]+", "_", Path(frame.source).stem).strip("_")[:50]
-    return f"{stem or 'frame'}_{frame.index:06d}"
+    """A file name without suffix that tells the source and the index: `street_000012`; of several sources with the name that
+    it has among them, `door_street_000012`."""
+    words = (file_word(name) for name in (frame.origin, frame.source))
+    name = "_".join(dict.fromkeys(word for word in words if word))
+    return f"{name or 'frame'}_{frame.index:06d}"

@@ -22,6 +22,7 @@ from edgewright.runtime.sinks._lines import LineFile
 from edgewright.runtime.sinks.jsonl import encoded, record
 from edgewright.runtime.uri import number, positive_number, split_options
 
+ONE_SOURCE = True
 _OLD = ("refuse", "keep", "delete")
 _PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
 # Colour at every pixel halves the largest error and makes a picture a quarter larger; OpenCV before 4.7 has not that choice.

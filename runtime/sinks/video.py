@@ -15,6 +15,8 @@ from edgewright.runtime.sinks import Output, Sink, SinkContext, make_folder, pat
 from edgewright.runtime.sinks._encoders import CHOICES, Writer, hardware_writer, software_writer
 from edgewright.runtime.uri import positive_number, split_options
 
+# A film of several sources would jump between them with every frame.
+ONE_SOURCE = True
 _CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
 # Pictures of no film are shown for half a second each; a live source that tells no rate is taken for a usual camera.
 _STILLS_FPS, _LIVE_FPS = 2.0, 30.0

@@ -27,9 +27,9 @@ class Source(ABC):
 
     `length` is how many frames are expected, None without end or unknown; a video's header may be wrong about it.
     `fps` is the rate at which the frames were or are taken. `live` frames come at their own pace. One that `reopens` has no end
-    of its own, and may come back when it is opened again. `labels` names the
-    classes of `Frame.truth`, None when the source is not labelled. `skipped` counts what could not be read so far, and `dropped`
-    what came while nobody took it.
+    of its own, and may come back when it is opened again. One that gives frames `on_demand` keeps its newest until somebody asks.
+    `labels` names the classes of `Frame.truth`, None when the source is not labelled. `skipped` counts what could not be read so
+    far, and `dropped` what came while nobody took it.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Source(ABC):
     fps: float | None = None
     live: bool = False
     reopens: bool = False
+    on_demand: bool = False
     labels: tuple[str, ...] | None = None
     skipped: int = 0
     dropped: int = 0

@@ -259,3 +259,60 @@ def test_the_verb_loads_neither_an_exporter_nor_an_evaluator(folder: Path) -> No
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, env=environment)
     assert done.stderr == "[]\n"
     assert done.returncode == 0
+
+
+def test_several_sources_run_in_turn_with_sinks_and_figures_of_their_own(run: Run, tmp_path: Path) -> None:
+    words = ("--source", "left=pictures", "--source", "right=synthetic:3:5", "--json", str(tmp_path / "run.json"))
+    sinks = ("--sink", f"jsonl:{tmp_path}/all.jsonl", "--sink", f"images:{tmp_path}/{{source}}?format=png")
+    status, out, _ = run(*words, *sinks)
+    assert status == 0
+    lines = [json.loads(line) for line in (tmp_path / "all.jsonl").read_text().splitlines()]
+    assert [line["source"] for line in lines if line["source"] != "right"] == [
+        "left/1.png",
+        "left/2.png",
+        "left/10.png",
+    ]
+    assert [line["frame"] for line in lines if line["source"] == "right"] == [0, 1, 2, 3, 4]
+    # In turn, as long as both have frames.
+    assert [line["source"] == "right" for line in lines[:6]].count(True) == 3
+    assert sorted(path.name for path in (tmp_path / "left").iterdir()) == [
+        f"left_{stem}.png" for stem in ("10_000003", "1_000000", "2_000001")
+    ]
+    assert len(list((tmp_path / "right").iterdir())) == 5
+    rows = {row["name"]: row for row in json.loads((tmp_path / "run.json").read_text())["sources"]}
+    assert [(name, row["frames"], row["skipped"], row["state"]) for name, row in rows.items()] == [
+        ("left", 3, 1, "stopped"),
+        ("right", 5, 0, "stopped"),
+    ]
+    assert rows["right"]["age"]["count"] == 5
+    assert [line.split()[:3] for line in out.splitlines()[2:5]] == [
+        ["source", "state", "frames"],
+        ["left", "stopped", "3"],
+        ["right", "stopped", "5"],
+    ]
+
+
+def test_files_run_in_streams_and_live_sources_in_one(run: Run, tmp_path: Path) -> None:
+    def settings(*words: str) -> dict[str, object]:
+        status, _, _ = run(*words, "--json", str(tmp_path / "run.json"), "--threads", "2", "--backend", "ort")
+        assert status == 0
+        found: dict[str, object] = json.loads((tmp_path / "run.json").read_text())["settings"]
+        return found
+
+    assert settings("--source", "pictures")["streams"] == 2
+    assert "streams" not in settings("--source", "pictures", "--streams", "1")
+    assert "streams" not in settings("--source", "synthetic:1:3?fps=50")
+    assert "streams" not in settings("--source", "pictures", "--loop", "sequential")
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (("--loop", "sequential", "--streams", "2"), "--loop sequential has one frame in hand"),
+        (("--tiles", "64x64", "--streams", "2"), "the tiles of a picture go through"),
+    ],
+)
+def test_streams_that_would_not_help_are_refused(run: Run, words: tuple[str, ...], wanted: str) -> None:
+    status, _, err = run("--source", "pictures", *words)
+    assert status == 2
+    assert wanted in err

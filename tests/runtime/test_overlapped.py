@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from tests.tiny import blob_image, tiny_bundle
 
 from edgewright.runtime.bundle import Bundle
 from edgewright.runtime.errors import BackendError, SinkError, SourceError
+from edgewright.runtime.lanes import engine_lanes
 from edgewright.runtime.loop import RunStatistics, run_loop
 from edgewright.runtime.overlapped import run_overlapped
 from edgewright.runtime.predictor import open_predictor
@@ -222,3 +224,68 @@ def test_both_loops_find_the_same(bundle: Bundle, backend: str) -> None:
         assert len(one) > 0
         assert np.array_equal(one.boxes_xyxy, other.boxes_xyxy)
         assert np.array_equal(one.scores, other.scores)
+
+
+@pytest.mark.parametrize("backend", ["ort", "ov"])
+def test_several_streams_find_what_one_finds_in_the_same_order(bundle: Bundle, backend: str) -> None:
+    if backend == "ov":
+        pytest.importorskip("openvino")
+    found = []
+    # Two threads in either case would sum in another order.
+    for streams, threads in ((1, 1), (2, 2)):
+        sink = Keep()
+        with open_predictor(bundle, backend=backend, threads=threads, streams=streams) as predictor:
+            # OpenVINO makes no more of them than there are processor cores.
+            assert predictor.streams == streams or backend == "ov"
+            run_overlapped(Album(), predictor, [sink], LABELS, statistics=RunStatistics())
+        assert [output.frame.index for output in sink.outputs] == list(range(12))
+        found.append([output.result for output in sink.outputs])
+    for one, other in zip(*found, strict=True):
+        assert isinstance(one, Detections)
+        assert isinstance(other, Detections)
+        assert np.array_equal(one.boxes_xyxy, other.boxes_xyxy)
+        assert np.array_equal(one.scores, other.scores)
+
+
+def test_two_streams_work_at_the_same_time_and_their_seconds_count_apart() -> None:
+    """Each of the first two inferences waits until the other has begun."""
+    both = threading.Barrier(2, timeout=PATIENCE_S)
+
+    class SideBySide:
+        streams = 2
+
+        def __init__(self) -> None:
+            self.callers = ThreadPoolExecutor(2)
+
+        def requests(self, count: int) -> list["Waiting"]:
+            return [Waiting(self.callers) for _ in range(count)]
+
+    class Waiting:
+        def __init__(self, callers: ThreadPoolExecutor) -> None:
+            self.callers = callers
+
+        def start(self, feeds: Any, /) -> None:
+            self.answer = self.callers.submit(self.work, time.perf_counter())
+
+        def work(self, start_s: float) -> tuple[dict[str, Any], float, float]:
+            both.wait()
+            time.sleep(0.02)
+            return {"number": 0}, start_s, time.perf_counter()
+
+        def wait(self) -> tuple[dict[str, Any], float, float]:
+            return self.answer.result()
+
+    class Network(OneBolt):
+        streams = 2
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.backend = SideBySide()
+
+        def lanes(self, count: int) -> Any:
+            return engine_lanes(self.backend, [self.prepare] * count)  # type: ignore[arg-type]
+
+    network, sink = Network(), Keep()
+    assert run(Belt(6), network, [sink], loop=run_overlapped).frames == 6
+    network.backend.callers.shutdown()
+    assert all(output.latency_s["infer"] >= 0.02 for output in sink.outputs)

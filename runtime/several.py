@@ -1,0 +1,230 @@
+"""Several sources as one: a frame of each in turn, so that none of them makes another wait.
+
+    door ──▶ slot ─┐
+    gate ──▶ slot ─┼─▶ the next in turn that has a frame
+    yard ──▶ slot ─┘
+
+Every source is read by a thread of its own into a slot of its own. A fast one is asked again only after the others, and one that
+gives nothing is passed over.
+"""
+
+import logging
+import os
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from edgewright.runtime.channel import Channel, Ended
+from edgewright.runtime.errors import EdgeError, SourceError, UsageError
+from edgewright.runtime.results import Frame
+from edgewright.runtime.sources import IMAGE_SUFFIXES, Source
+from edgewright.runtime.supervision import SourceState, SupervisedSource, open_supervised
+from edgewright.runtime.uri import file_word
+
+_log = logging.getLogger(__name__)
+_NAMED = re.compile(r"([A-Za-z0-9][\w-]*)=(.+)", re.DOTALL)
+_READ_AHEAD = 2
+_LEAVE_S, _LOOK_S = 2.0, 0.05
+
+
+class OpenOne(Protocol):
+    def __call__(self, uri: str, *, newest: bool) -> Source: ...
+
+
+def open_sources(uris: Sequence[str], *, newest: bool | None = None, open_one: OpenOne = open_supervised) -> Source:
+    """The source that `uris` name, each a URI or NAME=URI; several, and one with a name, come as `SeveralSources`.
+
+    `newest` says which frames are kept while nobody asks for one; None: the newest of live sources, all of others.
+    """
+    named = [_split_name(uri) for uri in uris]
+    if len(named) == 1 and named[0][0] is None:
+        return open_one(named[0][1], newest=newest is not False)
+    with ExitStack() as opened:
+        sources: dict[str, Source] = {}
+        for given, uri in named:
+            source = opened.enter_context(open_one(uri, newest=newest is not False))
+            _check_name(given or source.name, sources)
+            sources[given or source.name] = source
+        opened.pop_all()
+    return SeveralSources(sources, newest=newest, renamed=frozenset(name for name, _ in named if name))
+
+
+def _check_name(name: str, others: Iterable[str]) -> None:
+    """Files are called by the names, so these must differ there too."""
+    for other in others:
+        if file_word(name) == file_word(other):
+            both = f"'{name}'" if name == other else f"'{file_word(name)}' ({other} and {name})"
+            raise UsageError(
+                f"two sources are called {both}; give each a name of its own, as in --source door=rtsp://..."
+            )
+
+
+class SeveralSources(Source):
+    """The frames of `sources`, which belong to it, each with the name of its own as `origin`; with its number in its source.
+
+    It ends when all have ended. One that fails does so alone: that is logged and counted as "sources_failed" in `events`, and
+    the first such error is raised at the end. Frames of the `renamed` have the name as their source too, before a picture's file.
+    """
+
+    on_demand = True
+
+    def __init__(
+        self, sources: Mapping[str, Source], *, newest: bool | None = None, renamed: frozenset[str] = frozenset()
+    ) -> None:
+        self.name = ", ".join(sources)
+        self.live = any(source.live for source in sources.values())
+        lengths = [source.length for source in sources.values() if source.length is not None]
+        self.length = sum(lengths) if len(lengths) == len(sources) else None
+        labels = {source.labels for source in sources.values()}
+        self.labels = labels.pop() if len(labels) == 1 else None
+        self._over = False
+        self._changed = threading.Condition()
+        self.parts = tuple(
+            Part(name, source, self._slot(source, newest), renamed=name in renamed) for name, source in sources.items()
+        )
+        self._failures: list[EdgeError] = []
+
+    @property
+    def dropped(self) -> int:  # type: ignore[override]
+        """What came of all sources while nobody took it."""
+        return sum(part.dropped for part in self.parts)
+
+    @property
+    def skipped(self) -> int:  # type: ignore[override]
+        """What could not be read of all sources."""
+        return sum(part.source.skipped for part in self.parts)
+
+    @property
+    def events(self) -> Counter[str]:
+        """What went wrong in all sources together."""
+        total = sum((part.events for part in self.parts), Counter[str]())
+        total["sources_failed"] = len(self._failures)
+        return +total
+
+    def __iter__(self) -> Iterator[Frame]:
+        for part in self.parts:
+            part.thread.start()
+        turn = 0
+        while (index := self._wait(turn)) is not None:
+            frame = self._taken(self.parts[index])
+            if frame is not None:
+                turn = index + 1
+                yield frame
+        if self._failures and not self._over:
+            raise self._failures[0]
+
+    def interrupt(self) -> None:
+        self._over = True
+        for part in self.parts:
+            part.source.interrupt()
+
+    def close(self) -> None:
+        self.interrupt()
+        deadline = time.monotonic() + _LEAVE_S
+        for part in self.parts:
+            part.slot.cancel()
+        for part in self.parts:
+            part.leave(deadline)
+
+    def _slot(self, source: Source, newest: bool | None) -> Channel[Frame]:
+        keeps_newest = source.live if newest is None else newest
+        return Channel[Frame](
+            1 if keeps_newest else _READ_AHEAD,
+            newest=keeps_newest,
+            given_up=lambda: self._over,
+            changed=self._changed,
+        )
+
+    def _wait(self, turn: int) -> int | None:
+        """The number of the next part, from `turn` on, that has something to say; None at the end of all."""
+        order = [(turn + step) % len(self.parts) for step in range(len(self.parts))]
+        with self._changed:
+            while not self._over and any(not part.over for part in self.parts):
+                for index in order:
+                    if not self.parts[index].over and self.parts[index].slot.ready:
+                        return index
+                self._changed.wait(_LOOK_S)
+        return None
+
+    def _taken(self, part: "Part") -> Frame | None:
+        """The frame of a part; None when it ended instead."""
+        try:
+            return part.slot.get()
+        except Ended:
+            part.over = True
+        except EdgeError as err:
+            part.over = True
+            self._failures.append(err)
+            _log.warning("source %s failed, the others go on: %s", part.name, err)
+        return None
+
+
+class Part:
+    """One of several sources: its reader, and where its frames wait."""
+
+    def __init__(self, name: str, source: Source, slot: Channel[Frame], *, renamed: bool) -> None:
+        self.name = name
+        self.source = source
+        self.slot = slot
+        self.over = False
+        self._renamed = renamed
+        self._frames = 0
+        self.thread = threading.Thread(target=self._read, name=f"edgewright source {name}", daemon=True)
+
+    @property
+    def state(self) -> SourceState:
+        if self.over:
+            return "stopped"
+        if isinstance(self.source, SupervisedSource):
+            return self.source.state
+        return "running" if self._frames else "starting"
+
+    @property
+    def events(self) -> Counter[str]:
+        return Counter(self.source.events if isinstance(self.source, SupervisedSource) else {})
+
+    @property
+    def dropped(self) -> int:
+        return self.source.dropped + self.slot.dropped
+
+    def leave(self, deadline: float) -> None:
+        """Close the source, unless its reader is stuck in it."""
+        self.over = True
+        if self.thread.ident is not None:
+            self.thread.join(max(0.0, deadline - time.monotonic()))
+        if self.thread.is_alive():
+            _log.warning("%s does not answer; its reader is left behind", self.name)
+        else:
+            self.source.close()
+
+    def _read(self) -> None:
+        error: EdgeError | None = None
+        try:
+            for frame in self.source:
+                self._frames += 1
+                self.slot.put(replace(frame, origin=self.name, source=self._source_of(frame)))
+        except Ended:
+            pass
+        except EdgeError as err:
+            error = err
+        except Exception as err:  # noqa: BLE001 - a driver may raise anything, and the one who waits must hear of it
+            error = SourceError(f"{self.name} failed: {type(err).__name__}: {err}")
+        self.slot.close(error)
+
+    def _source_of(self, frame: Frame) -> str:
+        if not self._renamed:
+            return frame.source
+        path = Path(frame.source)
+        return f"{self.name}/{path.name}" if path.suffix.lower() in IMAGE_SUFFIXES else self.name
+
+
+def _split_name(text: str) -> tuple[str | None, str]:
+    """`door=rtsp://host/live` as ("door", "rtsp://host/live"); no name where a file is called so."""
+    match = _NAMED.fullmatch(text)
+    return (None, text) if match is None or os.path.lexists(text) else (match[1], match[2])
