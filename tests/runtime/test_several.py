@@ -78,9 +78,10 @@ def test_cameras_take_turns_however_fast_they_are() -> None:
 
 
 def test_a_silent_camera_makes_nobody_wait() -> None:
-    with SeveralSources({"dead": Camera("dead", silent=True), "alive": Camera("alive")}) as source:
+    several = SeveralSources({"dead": Camera("dead", silent=True), "alive": Camera("alive")})
+    with several as source:
         assert [frame.origin for frame in islice(source, 20)] == ["alive"] * 20
-        assert [part.state for part in source.parts] == ["starting", "running"]
+        assert [part.state for part in several.parts] == ["starting", "running"]
 
 
 def test_the_newest_frame_of_a_camera_is_given_when_somebody_asks() -> None:
