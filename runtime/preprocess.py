@@ -46,7 +46,7 @@ class Preprocessor:
         if self._placement is None or self._placement.source_hw != image_hw:
             self._placement = self._placed((image_hw[0], image_hw[1]))
         if self.spec.color == "gray":
-            planes: list[Any] = [self._fitted(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))]
+            planes: list[Any] = [self._fitted(np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8))]
         else:
             planes = list(cv2.split(self._fitted(image), self._planes))
             if self.spec.color == "rgb":
