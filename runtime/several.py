@@ -81,8 +81,6 @@ class SeveralSources(Source):
         self.live = any(source.live for source in sources.values())
         lengths = [source.length for source in sources.values() if source.length is not None]
         self.length = sum(lengths) if len(lengths) == len(sources) else None
-        labels = {source.labels for source in sources.values()}
-        self.labels = labels.pop() if len(labels) == 1 else None
         self._over = False
         self._changed = threading.Condition()
         self.parts = tuple(
