@@ -127,4 +127,6 @@ def make_folder(folder: Path) -> None:
 
 def _word_for_path(uri: str) -> str:
     suffix = Path(uri).suffix.lower()
-    return {".json": "jsonl", ".jsonl": "jsonl", ".mp4": "video", ".avi": "video"}.get(suffix, "images")
+    return {".json": "jsonl", ".jsonl": "jsonl", ".mkv": "video", ".mp4": "video", ".avi": "video"}.get(
+        suffix, "images"
+    )

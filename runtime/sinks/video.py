@@ -1,5 +1,11 @@
-"""An annotated video: `video:out.mp4`, `video:out.avi?fps=25`."""
+"""An annotated video: `video:out.mkv`, `video:out.mp4`, `video:out.avi?fps=25`.
 
+Matroska (`.mkv`) can be played up to the last quarter of a MiB whatever ends the process, and so can `.avi`; an `.mp4` cannot
+be played before it is closed, for its index stands at its end.
+"""
+
+import glob
+import logging
 import os
 import shutil
 from collections.abc import Callable
@@ -15,9 +21,10 @@ from edgewright.runtime.sinks import Output, Sink, SinkContext, make_folder, pat
 from edgewright.runtime.sinks._encoders import CHOICES, Writer, hardware_writer, software_writer
 from edgewright.runtime.uri import positive_number, split_options
 
+_log = logging.getLogger(__name__)
 # A film of several sources would jump between them with every frame.
 ONE_SOURCE = True
-_CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
+_CODECS = {".mkv": "mp4v", ".mp4": "mp4v", ".avi": "MJPG"}
 # Pictures of no film are shown for half a second each; a live source that tells no rate is taken for a usual camera.
 _STILLS_FPS, _LIVE_FPS = 2.0, 30.0
 # An encoder tells nobody when the disk is full, and a film without its index cannot be played: stop while there is
@@ -41,8 +48,9 @@ def from_uri(text: str, context: SinkContext) -> "VideoSink":
 class VideoSink(Sink):
     """A film in the size of its first frame; other sizes are fitted in with black bars.
 
-    It grows under a temporary name and gets its own when it is closed, also after an error. Frames of a live source are
-    repeated or left out so that the film runs at the speed of life.
+    It grows as `out.unfinished-PID.mkv` and gets its own name when it is closed, also after an error: a film of an earlier run
+    is not lost before there is a new one. Frames of a live source are repeated or left out so that the film runs at the speed
+    of life.
     """
 
     wants_picture = True
@@ -62,11 +70,14 @@ class VideoSink(Sink):
         if path.is_dir() or not os.access(path.parent, os.W_OK):
             raise SinkError(f"video {path} cannot be written; check its folder and permissions")
         self._path = path
-        self._partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+        self._partial = path.with_name(f"{path.stem}.unfinished-{os.getpid()}{path.suffix}")
         self._fps = fps
         self._live = live
         self._encoder = encoder
         self._tell = tell
+        if live and path.suffix.lower() == ".mp4":
+            _log.warning("video %s: when the process is killed, an .mp4 cannot be played; use .mkv to be safe", path)
+        _tell_of_unfinished(path)
         self._writer: Writer | None = None
         self._size_hw = (0, 0)
         self._start_s = 0.0
@@ -75,9 +86,9 @@ class VideoSink(Sink):
     def write(self, output: Output) -> None:
         if output.picture is None:
             raise SinkError(f"frame {output.frame.index} came to the sink video without a picture; pass it annotated")
+        self._check_room()
         if self._writer is None:
             self._open(output)
-        self._check_room()
         picture = fit_into(output.picture, self._size_hw)
         for _ in range(self._copies(output.frame.time_s)):
             self._encode(picture)
@@ -117,6 +128,11 @@ class VideoSink(Sink):
         self._writer = writer
 
     def _check_room(self) -> None:
+        if self._writer is not None and not self._partial.exists():
+            # What is written now would be lost; the next frame begins a new film, once there is a folder again.
+            self._writer.release()
+            self._writer, lost, self._frames = None, self._frames, 0
+            raise SinkError(f"video {self._path} was removed while it was written, with {lost} frames")
         needed = _RESERVE_BYTES + _INDEX_BYTES_PER_FRAME * self._frames
         try:
             free = shutil.disk_usage(self._path.parent).free
@@ -143,6 +159,14 @@ class VideoSink(Sink):
         if self._writer is not None:
             self._writer.write(picture)
             self._frames += 1
+
+
+def _tell_of_unfinished(path: Path) -> None:
+    """Name what runs left behind that were killed; it is neither played nor removed unasked."""
+    for film in path.parent.glob(f"{glob.escape(path.stem)}.unfinished-*{path.suffix}"):
+        process = film.stem.rpartition("-")[2]
+        if process.isdecimal() and not os.path.exists(f"/proc/{process}"):
+            _log.warning("video %s was not finished, its run was killed; look at it or remove it", film)
 
 
 def fit_into(picture: Image, size_hw: tuple[int, int]) -> Image:

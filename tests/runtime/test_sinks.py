@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -255,7 +257,7 @@ def test_a_picture_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> No
 # --- videos
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".avi"])
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".avi"])
 def test_a_video_holds_every_frame_at_the_rate_of_the_source(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"out{suffix}"
     with open_sink(f"video:{path}", SinkContext((), fps=12.5)) as sink:
@@ -268,7 +270,7 @@ def test_a_video_holds_every_frame_at_the_rate_of_the_source(tmp_path: Path, suf
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".avi"])
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".avi"])
 @pytest.mark.parametrize("size_hw", [(1, 1), (33, 47), (48, 64)])
 def test_every_size_is_encoded_whole(tmp_path: Path, suffix: str, size_hw: tuple[int, int]) -> None:
     path = tmp_path / f"out{suffix}"
@@ -341,6 +343,37 @@ def test_a_nearly_full_disk_ends_the_video_while_it_can_be_finished(
     assert len(read_video(path)) == 2
 
 
+def test_a_video_whose_folder_was_removed_begins_anew_when_there_is_one_again(tmp_path: Path) -> None:
+    path = tmp_path / "films" / "out.mkv"
+    with open_sink(f"video:{path}", CONTEXT) as sink:
+        for index in range(3):
+            sink.write(output(index))
+        shutil.rmtree(path.parent)
+        for reason in ("was removed while it was written, with 3 frames", "No such file or directory"):
+            with pytest.raises(SinkError, match=reason):
+                sink.write(output(3))
+        path.parent.mkdir()
+        for index in range(2):
+            sink.write(output(4 + index))
+    assert len(read_video(path)) == 2
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_film_that_a_killed_run_left_behind_is_named_and_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Process numbers end at 2**22, proc(5) on pid_max.
+    left, running = (tmp_path / f"out.unfinished-{pid}.mkv" for pid in (2**22 + 1, os.getpid()))
+    for film in (left, running):
+        film.write_bytes(b"film")
+    with open_sink(f"video:{tmp_path}/out.mkv", CONTEXT):
+        pass
+    assert [record.getMessage() for record in caplog.records] == [
+        f"video {left} was not finished, its run was killed; look at it or remove it"
+    ]
+    assert left.read_bytes() == b"film"
+
+
 def test_a_missing_encoder_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sinks.video._CODECS, ".mp4", "zzzz")
     with (
@@ -383,7 +416,7 @@ def test_a_video_that_cannot_be_played_back_is_an_error(tmp_path: Path, monkeypa
         ("images:x?format=gif", UsageError, "has no format 'gif'"),
         ("images:x?fromat=png", UsageError, "did you mean 'format'"),
         ("video:x.mp4?fps=0", UsageError, "above 0"),
-        ("video:x.mkv", SinkError, ".mp4, .avi"),
+        ("video:x.webm", SinkError, ".mkv, .mp4, .avi"),
         ("video:file/x.mp4", SinkError, "file is a file"),
         ("images:file", SinkError, "file is a file"),
         ("jsonl:file/x.jsonl", SinkError, "file is a file"),
