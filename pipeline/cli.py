@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from edgewright.runtime import plugins
-from edgewright.runtime.errors import EdgeError, UsageError
+from edgewright.runtime.errors import EdgeError, StuckError, UsageError
 
 # The signal that ended the program: a library that is interrupted may turn it into an error of its own.
 _stopped_by: list[int] = []
@@ -74,6 +74,8 @@ def main(args: list[str] | None = None) -> None:
     except EdgeError as err:
         if "--debug" in words:
             raise
+        if isinstance(err, StuckError):
+            _fail_at_once(err)
         _fail(str(err), err.exit_status)
     except click.exceptions.Abort:
         _fail("interrupted", 130)
@@ -142,6 +144,13 @@ def _fail(sentence: str, status: int) -> None:
         sys.exit(128 + _stopped_by[0])
     click.echo(f"error: {sentence}", err=True)
     sys.exit(status)
+
+
+def _fail_at_once(err: StuckError) -> None:
+    """Without the interpreter's end, which destroys the engine and waits for what does not return."""
+    click.echo(f"error: {err}", err=True)
+    sys.stdout.flush()
+    os._exit(err.exit_status)
 
 
 if __name__ == "__main__":

@@ -53,6 +53,10 @@ class Engines:
             self.predictor.close()
             self._is_open = False
 
+    def abandon(self) -> None:
+        """Leave the engine as it is: closing it would wait for the inference that does not return."""
+        self._is_open = False
+
     def __enter__(self) -> "Engines":
         return self
 

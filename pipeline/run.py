@@ -14,7 +14,7 @@ from edgewright.pipeline.rescue import Continued
 from edgewright.pipeline.run_sources import by_name, source_rows, source_table, statuses
 from edgewright.runtime.backends import Setting
 from edgewright.runtime.bundle import Bundle
-from edgewright.runtime.errors import BackendError, EdgeError
+from edgewright.runtime.errors import BackendError, EdgeError, StuckError
 from edgewright.runtime.loop import RunStatistics, run_loop, stop_on_signals
 from edgewright.runtime.overlapped import run_overlapped
 from edgewright.runtime.predictor import Predictor
@@ -95,7 +95,7 @@ def run(
                     )
                     break
                 except BackendError as err:
-                    if replace is None:
+                    if replace is None or isinstance(err, StuckError):
                         raise
                     predictor = replace(err)
                 finally:

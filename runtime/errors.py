@@ -51,6 +51,10 @@ class BackendError(EdgeError):
     exit_status = 3
 
 
+class StuckError(BackendError):
+    """An inference does not return: the thread that is in it cannot be had back, nor the engine be closed."""
+
+
 def first_line(err: BaseException, *, limit: int = 300) -> str:
     """The first line of what a library's error says, `limit` characters of it, as part of a sentence; its kind when it says
     nothing."""

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from edgewright.runtime.backends import Backend, Tensors
 from edgewright.runtime.errors import UsageError
+from edgewright.runtime.pending import EngineCall
 from edgewright.runtime.results import Image
 
 Outputs = Mapping[str, npt.NDArray[Any]]
@@ -99,10 +100,12 @@ class _EngineLane:
         self._feeds, self._placement = self._prepare(image, regions)
 
     def start(self) -> None:
-        self._request.start(self._feeds)
+        with EngineCall():
+            self._request.start(self._feeds)
 
     def wait(self) -> Answer:
-        outputs, started_s, done_s = self._request.wait()
+        with EngineCall():
+            outputs, started_s, done_s = self._request.wait()
         return Answer(outputs, self._placement, {"infer": self._engine.worked(started_s, done_s)})
 
 
@@ -138,9 +141,10 @@ class _SerialLane:
         if self._given is None:
             raise UsageError("there is nothing to wait for yet; call prepare first")
         start_s = time.perf_counter()
-        feeds, placement = self._network.prepare(*self._given)
-        prepared_s = time.perf_counter()
-        outputs = _copied(self._network.infer(feeds))
+        with EngineCall():
+            feeds, placement = self._network.prepare(*self._given)
+            prepared_s = time.perf_counter()
+            outputs = _copied(self._network.infer(feeds))
         infer_s = time.perf_counter() - prepared_s
         parts = _infer_seconds(infer_s, getattr(self._network, "infer_parts", None))
         return Answer(outputs, placement, {"prepare": prepared_s - start_s, **parts})

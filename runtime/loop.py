@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from edgewright.runtime.draw import annotate
 from edgewright.runtime.errors import BackendError
+from edgewright.runtime.pending import EngineCall
 from edgewright.runtime.results import Detections, Frame, Image, Result
 from edgewright.runtime.sinks import Output, Sink
 from edgewright.runtime.sources import Source
@@ -202,7 +203,8 @@ def _found(frame: Frame, network: Network, laps: Laps) -> Result:
         laps.mark("propose")
     feeds, placement = network.prepare(frame.image, regions)
     laps.mark("prepare")
-    outputs = network.infer(feeds)
+    with EngineCall():
+        outputs = network.infer(feeds)
     laps.mark("infer")
     laps.split("infer", getattr(network, "infer_parts", None))
     result = network.finish(outputs, placement)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from edgewright.runtime.channel import Channel, Ended
-from edgewright.runtime.errors import BackendError
+from edgewright.runtime.errors import BackendError, StuckError
 from edgewright.runtime.lanes import Answer, Lane, serial_lanes
 from edgewright.runtime.loop import Network, RunStatistics, deliver
 from edgewright.runtime.results import Frame
@@ -70,6 +70,9 @@ def run_overlapped(
                 on_output=on_output,
                 steps=steps,
             )
+    except StuckError:
+        line.abandon()
+        raise
     except BackendError:
         line.leave()
         # The caller may go on with another engine, and these frames do not come again.
@@ -158,8 +161,13 @@ class _Line:
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join(max(0.0, deadline - time.monotonic()) if thread is self._threads[0] else None)
-        if self._threads[0].is_alive():
+        if self._threads and self._threads[0].is_alive():
             _log.warning("%s does not answer; its reader is left behind", self._source.name)
+
+    def abandon(self) -> None:
+        """End all threads without waiting for any: one of them is in the engine for good."""
+        self._threads = []
+        self.leave()
 
     def _capture(self) -> None:
         frames = iter(self._source)

@@ -108,6 +108,14 @@ if TYPE_CHECKING:
     help="What happens when a sink cannot write: the run ends, or outputs are left out and counted until it can.  "
     "[default: drop for live sources, stop for others]",
 )
+@click.option(
+    "--stuck-after",
+    type=click.FloatRange(min=1),
+    default=120.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="The run ends when an inference has not returned for so long.",
+)
 @click.option("--max-frames", type=click.IntRange(min=1), default=None, help="Stop after so many frames.")
 @watch_options
 @json_option
@@ -133,6 +141,7 @@ def command(
     frames: str | None,
     fallback: str | None,
     on_sink_error: str | None,
+    stuck_after: float,
     max_frames: int | None,
     watching: "WatchOptions",
     json_path: str | None,
@@ -150,9 +159,10 @@ def command(
     from edgewright.pipeline.live.opening import open_watch
     from edgewright.pipeline.rescue import Engines, Opener
     from edgewright.pipeline.run import report, run, summary
+    from edgewright.pipeline.watchdog import watchdog
     from edgewright.runtime.atomic import atomic_file
     from edgewright.runtime.bundle import load_bundle
-    from edgewright.runtime.errors import EdgeError
+    from edgewright.runtime.errors import EdgeError, StuckError
     from edgewright.runtime.loop import RunStatistics
     from edgewright.runtime.predictor import open_predictor
     from edgewright.runtime.several import open_sources
@@ -202,6 +212,7 @@ def command(
             events=statistics.events,
         ) as engines,
         open_watch(loaded, source, engines.predictor, watching, conf_threshold=chosen.conf_threshold) as watch,
+        watchdog(stuck_after),
     ):
         try:
             run(
@@ -221,6 +232,8 @@ def command(
             )
         except EdgeError as err:
             # What was done before an error is told as well: the run may have lasted for weeks.
+            if isinstance(err, StuckError):
+                engines.abandon()
             if statistics.frames == 0:
                 raise
             failure = err

@@ -60,6 +60,13 @@ class RtspServer:
         self.kill()
         self.start()
 
+    def change(self, *options: str) -> None:
+        """What it is started with from the next time on."""
+        self._options = options
+
+    def plays(self, option: str) -> bool:
+        return option in self._options
+
     def freeze(self) -> None:
         """As when the camera's program hangs: the connection stays, and nothing comes."""
         self._signal(signal.SIGSTOP)

@@ -71,7 +71,8 @@ def serve(options: argparse.Namespace) -> None:
     server.get_mount_points().add_factory("/live", factory)
     if server.attach(None) == 0:
         raise SystemExit(f"port {options.port} is taken")
-    print(server.get_bound_port(), flush=True)
+    sys.stdout.write(f"{server.get_bound_port()}\n")
+    sys.stdout.flush()
     GLib.MainLoop().run()
 
 

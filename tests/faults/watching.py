@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,11 +61,9 @@ class Watch:
         self._thread.join()
 
     def _sample(self) -> None:
-        while not self._over.wait(self._every_s):
-            try:
+        with suppress(psutil.NoSuchProcess):
+            while not self._over.wait(self._every_s):
                 self.samples.append(held(self._pid))
-            except psutil.NoSuchProcess:
-                return
 
 
 def trend(times_s: npt.ArrayLike, values: npt.ArrayLike) -> Trend:
