@@ -123,9 +123,10 @@ def test_the_running_unit_gives_up_after_some_failures_and_falls_back_after_one_
     assert "\nStartLimitBurst=5\n" in text
     (stop,) = re.findall(r"^ExecStopPost=/bin/sh -c '(.*)'$", text, re.MULTILINE)
     ready = board / "run/engine-ready"
-    for status, stays in (("0", True), ("1", True), ("3", False)):
+    ends = (("0", "success", True), ("1", "exit-code", True), ("3", "exit-code", False), ("ABRT", "watchdog", False))
+    for status, result, stays in ends:
         ready.touch()
-        environment = {"EXIT_STATUS": status, "RUNTIME_DIRECTORY": str(board / "run")}
+        environment = {"EXIT_STATUS": status, "SERVICE_RESULT": result, "RUNTIME_DIRECTORY": str(board / "run")}
         # $$ is systemd's way to write $.
         subprocess.run(["/bin/sh", "-c", stop.replace("$$", "$")], env=environment, check=True, timeout=30)
         assert ready.exists() == stays

@@ -15,13 +15,14 @@ from typing import Any
 # One bit a block, from the left: 32 of the time in ms, 8 of its checksum.
 BLOCKS, STRIPE_ROWS = 40, 16
 BLACK, WHITE, GREY, NEUTRAL = 16, 235, 90, 128
-# BT.601 of pure blue.
-BLUE_YUV = (41, 240, 110)
+# Magenta in BT.601: blue and red, which the network of tests/tiny.py takes for an object of its first class.
+SQUARE_YUV = (106, 202, 222)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="0: a free one")
+    parser.add_argument("--address", default="127.0.0.1")
     parser.add_argument("--file", help="an MP4 with H.264, served once to every client")
     parser.add_argument("--film", help="raw I420 pictures of --size, again and again")
     parser.add_argument("--size", default="480x640", help="HEIGHTxWIDTH")
@@ -55,7 +56,7 @@ def serve(options: argparse.Namespace) -> None:
 
     Gst.init(None)
     server = GstRtspServer.RTSPServer()
-    server.set_address("127.0.0.1")
+    server.set_address(options.address)
     server.set_service(str(options.port))
     factory = GstRtspServer.RTSPMediaFactory()
     if options.file:
@@ -116,7 +117,7 @@ class Camera:
                     f"video/x-raw,format=I420,width={w},height={h},framerate={self._options.fps}/1"
                 ),
             )
-        picture = self._film[self._number % len(self._film)] if self._film else blue_square(size_hw, self._number)
+        picture = self._film[self._number % len(self._film)] if self._film else square(size_hw, self._number)
         source.emit("push-buffer", self._gst.Buffer.new_wrapped(stamped(picture, size_hw, time.monotonic())))
         self._number += 1
 
@@ -132,13 +133,13 @@ def film_of(path: str, size_hw: tuple[int, int]) -> list[bytes]:
         return list(iter(lambda: file.read(length), b""))
 
 
-def blue_square(size_hw: tuple[int, int], number: int) -> bytes:
-    """I420: a blue square, a quarter of the height, that moves to the right over grey."""
+def square(size_hw: tuple[int, int], number: int) -> bytes:
+    """I420: a magenta square, a quarter of the height, that moves to the right over grey."""
     h, w = size_hw
     side = h // 4 // 2 * 2
     top, left = (h - side) // 4 * 2, number * 4 % (w - side) // 2 * 2
     planes = []
-    for level, ground, scale in zip(BLUE_YUV, (GREY, NEUTRAL, NEUTRAL), (1, 2, 2), strict=True):
+    for level, ground, scale in zip(SQUARE_YUV, (GREY, NEUTRAL, NEUTRAL), (1, 2, 2), strict=True):
         row = bytes([ground]) * (w // scale)
         crossed = bytearray(row)
         crossed[left // scale : (left + side) // scale] = bytes([level]) * (side // scale)

@@ -69,12 +69,13 @@ class Run:
 
 @contextmanager
 def started(
-    bundle: Path, folder: Path, *words: str, faults: str = "", prefix: Sequence[str] = (), lines: str | None = None
+    bundle: Path, folder: Path, *words: str, faults: str = "", prefix: Sequence[str] = (), debug: str = ""
 ) -> Iterator[Run]:
     """A run of `bundle` with a sink jsonl; `faults` is Python that is executed before, `prefix` a command around it."""
-    lines_path = folder / (lines or "run.jsonl")
+    lines_path = folder / "run.jsonl"
     said_path, report_path = folder / "said.txt", folder / "report.json"
-    command = [*prefix, sys.executable, "-c", f"{faults}\n{_MAIN}", "run", str(bundle), "--threads", "1"]
+    main = [sys.executable, "-c", f"{faults}\n{_MAIN}", *([debug] if debug else [])]
+    command = [*prefix, *main, "run", str(bundle), "--threads", "1"]
     command += ["--sink", f"jsonl:{lines_path}", "--json", str(report_path), *words]
     with said_path.open("wb") as said:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=_environment())
