@@ -156,7 +156,7 @@ def test_the_summaries_leave_the_warm_up_out() -> None:
     statistics = run(Belt(WARMUP_FRAMES + 7), OneBolt(), [Keep(wants_picture=True)])
     assert statistics.warmup_frames == WARMUP_FRAMES
     assert {stage: s.count for stage, s in statistics.summaries().items()} == dict.fromkeys(
-        (stage for stage in STAGES if stage not in ("propose", "encode", "decode", "track", "blur", *WAITS)), 7
+        (stage for stage in STAGES if stage not in ("propose", "encode", "decode", "track", "blur", "watch", *WAITS)), 7
     )
 
 
