@@ -147,8 +147,21 @@ def _channels(network: Network, node: onnx.NodeProto) -> tuple[int, int]:
 def _is_narrow(network: Network, node: onnx.NodeProto) -> bool:
     """Too few channels on a side; the first layer has a picture's few channels and is large enough to pay."""
     inputs, outputs = _channels(network, node)
-    first = node.input[0] in network.inputs
+    first = _reads_picture(network, node.input[0])
     return outputs < _FEWEST_CHANNELS or (inputs < _FEWEST_CHANNELS and not first)
+
+
+def _reads_picture(network: Network, tensor: str) -> bool:
+    """Whether a tensor is an input, or one whose pixels were only exchanged and scaled on the way."""
+    while tensor not in network.inputs:
+        maker = network.producer.get(tensor)
+        if maker is None or maker.op_type not in ("Cast", "Transpose", "Gather", "Mul", "Add"):
+            return False
+        computed = [name for name in maker.input if not network.is_constant(name)]
+        if len(computed) != 1:
+            return False
+        tensor = computed[0]
+    return True
 
 
 def _layer(network: Network, node: onnx.NodeProto) -> Layer:

@@ -25,6 +25,8 @@ class ExportRequest(Strict):
     image: str | None = None
     weights: str | None = None
     roi: Literal["op", "grid"] | None = None
+    # Feed the graph with pixels as they are; order, scale and mean become nodes of it.
+    uint8_input: bool | None = None
 
     # Tiles at full resolution, for networks that give a class for every pixel: by how many pixels they overlap on every side,
     # whether they are mixed where they meet, and how many pixels of a tile the map leaves out on every side.

@@ -47,7 +47,14 @@ class Compilation:
 
 
 def compile_bundle(
-    path: Path, target: str | None, *, precision: Precision, output: Path | None, build: bool, tell: Tell
+    path: Path,
+    target: str | None,
+    *,
+    precision: Precision,
+    output: Path | None,
+    build: bool,
+    tell: Tell,
+    dla_core: int | None = None,
 ) -> list[Compilation]:
     """Plan and lint every graph of the bundle for `target` (None: this device), then build into `output` (None: the cache that
     runs use).
@@ -68,7 +75,7 @@ def compile_bundle(
     # A command that is printed for another machine names no folder of this one.
     folder = output or (Path() if here is None else user_cache())
     graphs = ("main", *(graph.name for graph in bundle.spec.graphs or ()))
-    planned = [_planned(bundle, where, here, folder, precision, graph, problem) for graph in graphs]
+    planned = [_planned(bundle, where, here, folder, precision, graph, problem, dla_core) for graph in graphs]
     if here is None or not build or any(one.fails for one in planned):
         return planned
     return [
@@ -96,6 +103,8 @@ def describe(spec: BuildSpec, target: Target) -> list[str]:
         f"flags      {', '.join((*spec.network_flags, *spec.flags)) or 'none'}",
         f"workspace  {spec.workspace_bytes >> 20} MiB",
     ]
+    if spec.dla_core is not None:
+        lines.append(f"processor  DLA {spec.dla_core}; what it cannot run falls back to the GPU")
     if spec.batch is not None:
         least, usual, most = spec.batch
         lines.append(f"batch      {least} to {most}, best at {usual}")
@@ -110,8 +119,9 @@ def _planned(
     precision: Precision,
     graph: str,
     problem: str | None,
+    dla_core: int | None,
 ) -> Compilation:
-    spec = _plan(bundle, target, device, precision, graph)
+    spec = _plan(bundle, target, device, precision, graph, dla_core)
     return Compilation(
         graph,
         spec,
@@ -122,11 +132,14 @@ def _planned(
     )
 
 
-def _plan(bundle: Bundle, target: Target, device: Device | None, precision: Precision, graph: str) -> BuildSpec:
+def _plan(
+    bundle: Bundle, target: Target, device: Device | None, precision: Precision, graph: str, dla_core: int | None
+) -> BuildSpec:
     """The plan for a target; for this device, as its runs plan it, so that they find the engine."""
     if device is not None:
-        return plan_here(bundle, device, precision=precision, graph=graph)
-    return plan_build(bundle, target, precision=precision, graph=graph, batch=usual_batches(bundle))
+        return plan_here(bundle, device, precision=precision, graph=graph, dla_core=dla_core)
+    batch = usual_batches(bundle, dla_core)
+    return plan_build(bundle, target, precision=precision, graph=graph, batch=batch, dla_core=dla_core)
 
 
 def _not_this_one(target: Target, device: Device | None) -> str | None:
@@ -145,7 +158,8 @@ def _findings(bundle: Bundle, spec: BuildSpec, target: Target) -> list[Any] | No
     except ModuleNotFoundError:
         return None
     model = onnx.load(str(bundle.file(spec.model)))
-    return list(lint(model, target, precision=spec.precision, dialect=spec.dialect))
+    dla = spec.dla_core is not None
+    return list(lint(model, target, precision=spec.precision, dialect=spec.dialect, dla=dla))
 
 
 def _trtexec(bundle: Bundle, spec: BuildSpec, target: Target, folder: Path, graph: str) -> str:

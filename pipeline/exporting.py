@@ -1,5 +1,6 @@
 """From what the user names to the importer that can read it."""
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 def export(request: "ExportRequest", output: Path, *, replace: bool = False) -> "Bundle":
     """The bundle in folder `output` of the network that the request names; UsageError for a source nobody can read."""
     check_writable_target(output, replace=replace)
+    if request.uint8_input:
+        return _fed_with_frames(request, output, replace=replace)
     try:
         if request.source.endswith(".onnx"):
             from edgewright.export.from_onnx import import_onnx
@@ -31,6 +34,15 @@ def export(request: "ExportRequest", output: Path, *, replace: bool = False) -> 
         f"'{request.source}' is no source that export knows{_closest(request.source)}; give an ONNX file (.onnx), a recipe (.yaml), "
         "torchvision/NAME, transformers/ID, smp/ARCHITECTURE:ENCODER or PACKAGE.MODULE:FACTORY"
     )
+
+
+def _fed_with_frames(request: "ExportRequest", output: Path, *, replace: bool) -> "Bundle":
+    """The bundle as it would be, then with its pre-processing in the graph."""
+    with tempfile.TemporaryDirectory() as temporary:
+        plain = export(request.model_copy(update={"uint8_input": None}), Path(temporary) / "bundle")
+        from edgewright.export.frame_input import with_frame_input
+
+        return with_frame_input(plain, output, replace=replace)
 
 
 def _closest(source: str) -> str:

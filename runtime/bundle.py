@@ -13,6 +13,8 @@ from edgewright.runtime.spec import ModelSpec, Strict
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+# Backends that run the files of another.
+_FILES_OF = {"dla0": "trt", "dla1": "trt"}
 _MAX_MANIFEST_BYTES = 64 << 20
 
 Precision = Literal["fp32", "fp16", "int8"]
@@ -142,6 +144,7 @@ class Bundle:
 
     def golden(self, *, backend: str, precision: str) -> Golden:
         """The golden tensors that a backend in a precision is compared with: one for fp32, of lower ones each its own."""
+        backend = _FILES_OF.get(backend, backend)
         first, lower = self.manifest.golden, self.manifest.lower_goldens or ()
         if first is not None and first.precision == precision:
             return first
@@ -160,6 +163,7 @@ class Bundle:
 
     def model_file(self, *, backend: str, precision: str, graph: str = "main") -> BundleFile:
         """The model file for a backend and precision: one made for that backend before a portable one."""
+        backend = _FILES_OF.get(backend, backend)
         models = [f for f in self.files if f.role == "model" and f.graph == graph]
         fitting = [f for f in models if f.precision == precision and f.target in (backend, "any")]
         if not fitting and (backend, precision) == ("trt", "fp16"):

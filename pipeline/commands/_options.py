@@ -15,7 +15,7 @@ backend_option = click.option(
     default="ort",
     show_default=True,
     metavar="NAME",
-    help="Inference engine: ort, ov, trt (see `edgewright list`).",
+    help="Inference engine: ort, ov, trt, dla0, dla1 (see `edgewright list`).",
 )
 precision_option = click.option(
     "--precision",

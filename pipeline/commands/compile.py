@@ -33,10 +33,22 @@ if TYPE_CHECKING:
     show_default=True,
     help="Which model of the bundle, and how it is computed.",
 )
+@click.option(
+    "--dla",
+    type=click.IntRange(0, 1),
+    default=None,
+    help="Build for this DLA core of a Xavier or Orin, as `--backend dla0` runs it.  [default: the GPU]",
+)
 @click.option("--print-trtexec", is_flag=True, help="Print the trtexec command alone, and build nothing.")
 @json_option
 def command(
-    bundle: str, target: str | None, output: str | None, precision: Any, print_trtexec: bool, json_path: str | None
+    bundle: str,
+    target: str | None,
+    output: str | None,
+    precision: Any,
+    dla: int | None,
+    print_trtexec: bool,
+    json_path: str | None,
 ) -> int:
     """Plan the TensorRT engine of BUNDLE, check its graph against the rules of TARGET, and build it where TensorRT is.
 
@@ -52,6 +64,7 @@ def command(
         output=None if output is None else Path(output),
         build=not print_trtexec,
         tell=lambda text: click.echo(text, err=True),
+        dla_core=dla,
     )
     if json_path is not None:
         write_json(json_path, {"graphs": [_plain(one) for one in done]})

@@ -53,6 +53,12 @@ from edgewright.pipeline.commands._options import json_option
 )
 @click.option("--tile-blend", is_flag=True, default=None, help="Mix the maps of neighbouring tiles at their seam.")
 @click.option(
+    "--uint8-input",
+    is_flag=True,
+    default=None,
+    help="Put order, scale and mean into the graph, which is then fed with pixels as they are: a quarter of the bytes for a GPU.",
+)
+@click.option(
     "--color",
     type=click.Choice(["bgr", "rgb", "gray"]),
     help="Channel order of the input, where it is not the family's.",

@@ -34,20 +34,26 @@ class Finding:
 
 @dataclass(frozen=True)
 class Context:
-    """The graph with what it is checked for; `precision` is what it will be built in."""
+    """The graph with what it is checked for; `precision` is what it will be built in, `dla` whether for a DLA."""
 
     network: Network
     opset: int
     target: Target
     precision: str
     dialect: Dialect
+    dla: bool = False
 
 
 Check = Callable[[Context], Iterator[Finding]]
 
 
 def lint(
-    model: onnx.ModelProto, target: Target, *, precision: str = "fp32", dialect: Dialect | None = None
+    model: onnx.ModelProto,
+    target: Target,
+    *,
+    precision: str = "fp32",
+    dialect: Dialect | None = None,
+    dla: bool = False,
 ) -> list[Finding]:
     """Everything that the rules of the target's kind find, errors first, in the order of the graph.
 
@@ -58,7 +64,7 @@ def lint(
     constants_to_initializers(copy.graph)
     name_nodes(copy.graph)
     network = Network(infer_shapes(copy))
-    context = Context(network, opset_of(model), target, precision, dialect or target.dialect)
+    context = Context(network, opset_of(model), target, precision, dialect or target.dialect, dla)
     wanted = ("openvino_rules",) if target.name == "openvino" else rule_sets()
     found = [finding for name in wanted for finding in plugins.load(__name__, name).check(context)]
     order = {"error": 0, "warning": 1, "note": 2}

@@ -19,20 +19,22 @@ _LOG = logging.getLogger(__name__)
 _PRECISIONS: dict[str, Precision] = {"fp32": "fp32", "fp16": "fp16", "int8": "int8"}
 
 
-def open_backend(path: Path, options: BackendOptions) -> EngineRunner:
+def open_backend(path: Path, options: BackendOptions, dla_core: int | None = None) -> EngineRunner:
     """The graph of the bundle's model file `path` as an engine of this device; it is built when none is in the cache.
 
     BackendError without a driver, a GPU or TensorRT, before any of them could end the process.
     """
     driver = preflight(LIBRARY)
-    return open_engine(path, options, driver, import_tensorrt(), Cuda())
+    return open_engine(path, options, driver, import_tensorrt(), Cuda(), dla_core)
 
 
-def open_engine(path: Path, options: BackendOptions, driver: Driver, trt: TensorRt, cuda: Cuda) -> EngineRunner:
+def open_engine(
+    path: Path, options: BackendOptions, driver: Driver, trt: TensorRt, cuda: Cuda, dla_core: int | None = None
+) -> EngineRunner:
     """As `open_backend`, with what was found of the driver, TensorRT and CUDA."""
     bundle, entry = bundle_of(path)
     device = this_device(driver, str(trt.__version__), cuda.version, module=str(trt.__name__))
-    spec = plan_here(bundle, device, precision=_PRECISIONS[options.precision], graph=entry.graph)
+    spec = plan_here(bundle, device, precision=_PRECISIONS[options.precision], graph=entry.graph, dla_core=dla_core)
     engine = engine_here(bundle, spec, device, options.cache_dir, tell=_tell, graph=entry.graph)
     log = logger_of(trt)
     # A DLA's work cannot be captured.

@@ -60,22 +60,25 @@ def bundle_of(path: Path) -> tuple[Bundle, BundleFile]:
     raise UsageError(f"{path} is in no bundle, which TensorRT needs to plan a build; make one with `edgewright export`")
 
 
-def plan_here(bundle: Bundle, device: Device, *, precision: Precision, graph: str = "main") -> BuildSpec:
-    """The build of the bundle for this very device."""
+def plan_here(
+    bundle: Bundle, device: Device, *, precision: Precision, graph: str = "main", dla_core: int | None = None
+) -> BuildSpec:
+    """The build of the bundle for this very device, or a core of its DLA."""
     return plan_build(
         bundle,
         device.target,
         precision=precision,
         graph=graph,
         memory_bytes=device.gpu.memory_bytes,
-        batch=usual_batches(bundle),
+        batch=usual_batches(bundle, dla_core),
+        dla_core=dla_core,
     )
 
 
-def usual_batches(bundle: Bundle) -> tuple[int, int, int] | None:
-    """One frame of a camera and room for a few, where the network's batch is open; None where it is fixed."""
+def usual_batches(bundle: Bundle, dla_core: int | None = None) -> tuple[int, int, int] | None:
+    """One frame of a camera and room for a few (a DLA has none), where the network's batch is open; None where it is fixed."""
     fixed = all(isinstance(tensor.shape[0], int) and tensor.shape[0] > 0 for tensor in bundle.spec.inputs)
-    return None if fixed else (1, 1, 8)
+    return None if fixed else (1, 1, 8 if dla_core is None else 1)
 
 
 def engine_here(
@@ -96,7 +99,8 @@ def engine_here(
 def engine_name(bundle: Bundle, spec: BuildSpec, graph: str = "main") -> str:
     """The name of an engine's files: those of two models never meet."""
     plain = re.sub(r"[^A-Za-z0-9_.-]+", "_", bundle.spec.name)
-    return f"{plain}-{graph}-{spec.precision}-{spec.model_sha256[:12]}"
+    place = "" if spec.dla_core is None else f"-dla{spec.dla_core}"
+    return f"{plain}-{graph}-{spec.precision}{place}-{spec.model_sha256[:12]}"
 
 
 def user_cache(environment: Mapping[str, str] = os.environ) -> Path:

@@ -7,15 +7,13 @@ from typing import Literal
 from edgewright.runtime.bundle import Bundle, BundleFile
 from edgewright.runtime.errors import UsageError
 from edgewright.runtime.spec import Positive, Strict
-from edgewright.runtime.tensorrt.targets import Dialect, Target
+from edgewright.runtime.tensorrt.targets import Dialect, Target, dla_of
 
 Precision = Literal["fp32", "fp16", "int8"]
 _GIB = 2**30
 # A build beside a camera's programs must not take the memory that they share with the GPU.
 _SHARE_OF_MEMORY = 4
 _WORKSPACE_DESKTOP = 4 * _GIB
-# Orin has INT8 and FP16; its DLA is left by TensorRT 10.8 to 11.4.0.
-_DLA_VERSIONS = ((8, 5), (10, 7))
 _HARDWARE_COMPATIBILITY = "AMPERE_PLUS"
 
 
@@ -65,7 +63,7 @@ def plan_build(
     """
     entry = _model_of(bundle, target.dialect, precision, graph)
     _check_batch(bundle, batch)
-    _check_dla(target, precision, dla_core)
+    _check_dla(target, precision, dla_core, batch)
     if hardware_compatible and target.integrated:
         raise UsageError(
             f"target {target.name}: engines for several GPUs are not made on a Jetson; build on each board"
@@ -141,16 +139,25 @@ def _check_batch(bundle: Bundle, batch: tuple[int, int, int] | None) -> None:
         raise UsageError(f"{bundle.spec.name} has a fixed batch of {bundle.spec.inputs[0].shape[0]}; leave --batch out")
 
 
-def _check_dla(target: Target, precision: Precision, dla_core: int | None) -> None:
+def _check_dla(target: Target, precision: Precision, dla_core: int | None, batch: tuple[int, int, int] | None) -> None:
     if dla_core is None:
         return
-    first, last = _DLA_VERSIONS
-    if target.sm not in (72, 87, None) or not first <= target.tensorrt[:2] <= last:
+    dla = dla_of(target)
+    if dla is None:
         raise UsageError(
-            f"target {target.name} has no DLA that TensorRT {target.version} runs (10.7 was the last release for Xavier and Orin); "
-            "build for the GPU"
+            f"target {target.name} has no DLA that TensorRT {target.version} runs (Xavier and Orin have one, with 8.5 to 10.7 and "
+            "with 11.4.1); build for the GPU"
         )
     if precision == "fp32":
-        raise UsageError("a DLA computes in fp16 or int8, not in fp32; choose one of these")
+        raise UsageError("a DLA does not compute in fp32; build --precision fp16")
+    if precision == "int8" and not dla.quantized:
+        raise UsageError(
+            f"the DLA of TensorRT {target.version} takes no Q/DQ layers ({dla.source}), so that int8 would run on the GPU; build "
+            "--precision fp16 for the DLA, or int8 for the GPU"
+        )
     if dla_core not in (0, 1):
-        raise UsageError(f"there is no DLA core {dla_core}; Xavier and Orin have 0 and 1")
+        raise UsageError(
+            f"there is no DLA core {dla_core}; the boards with a DLA ({dla.boards}) have core 0, most of them 1"
+        )
+    if batch is not None and len(set(batch)) > 1:
+        raise UsageError(f"a DLA runs batches of one size, not of {batch[0]} to {batch[2]}; give one size")

@@ -52,6 +52,19 @@ class KnownBad:
     source: str
 
 
+@dataclass(frozen=True)
+class Accelerator:
+    """Versions (first, last) that run networks on the DLA of these GPUs' boards, whether they take Q/DQ layers there, and who
+    says so."""
+
+    first: Version
+    last: Version
+    sms: tuple[int, ...]
+    boards: str
+    quantized: bool
+    source: str
+
+
 _ARCHIVE = "NVIDIA, JetPack archive and release notes"
 _PARSER = "onnx-tensorrt, docs/operators.md of that release"
 
@@ -78,6 +91,28 @@ KNOWN_BAD = (
     KnownBad((10, 2, 0), (10, 2, 0), "exported detectors fail to build", "Ultralytics, which excludes this version"),
     KnownBad((11, 0), (11, 4, 0), "no Jetson is supported", "NVIDIA, TensorRT 11 support matrix"),
 )
+
+# Xavier has two cores, so have AGX Orin and Orin NX of 16 GB; Orin NX of 8 GB has one, Orin Nano and Thor none.
+DLAS = (
+    Accelerator(
+        (8, 5), (10, 7), (72, 87), "Xavier, AGX Orin, Orin NX", False,
+        "NVIDIA, TensorRT 11.3: 10.7 was the last release that supported DLA; NVIDIA, Model-Optimizer 1661: DLA takes implicit "
+        "quantization alone",
+    ),
+    Accelerator(
+        (11, 4, 1), (11, 4, 1), (87,), "AGX Orin under JetPack 7.2.2 and later", True,
+        "NVIDIA, TensorRT 11.4.1 release notes: strongly typed networks for DLA",
+    ),
+)  # fmt: skip
+
+
+def dla_of(target: Target) -> Accelerator | None:
+    """What is known of the target's DLA; None where it has none that its TensorRT runs. A GPU that is not told may have one."""
+    for dla in DLAS:
+        inside = dla.first <= target.tensorrt and target.tensorrt[: len(dla.last)] <= dla.last
+        if inside and target.sm in (None, *dla.sms):
+            return dla
+    return None
 
 
 def targets() -> tuple[Target, ...]:

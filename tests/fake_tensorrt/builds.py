@@ -55,6 +55,17 @@ def build_an_open_batch(build: ModuleType) -> None:
         assert b"[[1, 6], [2, 6], [4, 6]]" in built.engine
 
 
+def build_for_the_dla(build: ModuleType) -> None:
+    """What is planned for a core of the DLA is built for that core, with the GPU for what it lacks; other plans are not."""
+    for version in VERSIONS:
+        trt, flags = imitation(version), (*_CHANGES[version].get("flags", ()), "GPU_FALLBACK")
+        build.build_engine(trt, trt.Logger(), doubling().SerializeToString(), spec(version, dla_core=1, flags=flags))
+        assert trt.fake.place == ("DLA", 1)
+        assert "GPU_FALLBACK" in trt.fake.flags
+        build.build_engine(trt, trt.Logger(), doubling().SerializeToString(), spec(version))
+        assert trt.fake.place[0] == "GPU"
+
+
 def build_what_cannot_be(build: ModuleType) -> None:
     """What the parser refuses, what the builder answers with None, and a plan for another version."""
     for version in VERSIONS:
@@ -70,4 +81,4 @@ def build_what_cannot_be(build: ModuleType) -> None:
             build.build_engine(trt, trt.Logger(), doubling().SerializeToString(), spec(version))
 
 
-BUILD_CHECKS = (build_an_engine, build_an_open_batch, build_what_cannot_be)
+BUILD_CHECKS = (build_an_engine, build_an_open_batch, build_for_the_dla, build_what_cannot_be)

@@ -74,7 +74,7 @@ def imitation(version: str, library: Any = None) -> Any:
 
     With `fake.fail_at` N the N-th call that can fail answers None or False; `fake.flags` are the flags of its builds.
     """
-    state = SimpleNamespace(fail_at=-1, calls=0, library=library, works={}, flags=[], builds_nothing=False)
+    state = SimpleNamespace(fail_at=-1, calls=0, library=library, works={}, flags=[], builds_nothing=False, place=None)
     trt = SimpleNamespace(__name__="tensorrt", __version__=_full(version), fake=state)
     for part in (_enums, _running, _building):
         for name, value in part(trt, state, version).items():
@@ -347,6 +347,8 @@ def _building(trt: Any, state: Any, version: str) -> dict[str, Any]:
             if "none" == os.environ.get("FAKE_TENSORRT_BUILD") or not config._workspace or state.builds_nothing:
                 self._logger.log(trt.ILogger.ERROR, "Error Code 10: could not find any implementation for node conv")
                 return None
+            place = getattr(config, "default_device_type", None)
+            state.place = ("GPU" if place is None else place.name, getattr(config, "DLA_core", -1))
             profile = config._profiles[0]._shapes if config._profiles else {}
             return write_plan(version, network._model.SerializeToString(), profile)
 

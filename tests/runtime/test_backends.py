@@ -16,7 +16,7 @@ from edgewright.runtime.errors import BackendError, UsageError
 from edgewright.runtime.predictor import open_predictor
 from edgewright.runtime.results import Detections
 
-BACKENDS = [name for name in plugins.names("edgewright.runtime.backends") if name != "trt"]
+BACKENDS = [name for name in plugins.names("edgewright.runtime.backends") if name not in ("trt", "dla0", "dla1")]
 
 
 @pytest.fixture(scope="module")

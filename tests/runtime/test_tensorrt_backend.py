@@ -118,6 +118,26 @@ def test_a_network_of_several_graphs_has_an_engine_of_each(
 
 
 @needs_compiler
+def test_a_dla_has_engines_of_its_own_that_no_graph_captures(
+    orin: Callable[[str], World], bundle: Bundle, tmp_path: Path
+) -> None:
+    world = orin("10.3.0")
+    for backend, processor, captured in (("dla0", "DLA 0", False), ("dla1", "DLA 1", False), ("trt", "GPU", True)):
+        with open_predictor(bundle, backend=backend, precision="fp16", cache_dir=tmp_path) as predictor:
+            for _ in range(3):
+                assert isinstance(predictor(blob_image()), Detections)
+            labels = {"processor": processor, "cuda_graph": captured, "transfers": "none (shared memory)", "batch": 1}
+            assert predictor.settings.items() >= labels.items()
+    with pytest.raises(UsageError, match="not compute in fp32"):
+        open_predictor(bundle, backend="dla0", precision="fp32", cache_dir=tmp_path)
+    world.assert_clean()
+    places = sorted(path.name.split("-fp16-")[1].partition("-")[0] for path in tmp_path.glob("*.engine"))
+    assert places[1:] == ["dla0", "dla1"]
+    cores = [json.loads(path.read_text())["spec"]["dla_core"] for path in sorted(tmp_path.glob("*.engine.json"))]
+    assert sorted(cores, key=str) == [0, 1, None]
+
+
+@needs_compiler
 def test_an_engine_in_the_cache_is_not_built_again_and_another_version_is(
     orin: Callable[[str], World], bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -251,6 +271,13 @@ def test_compile_plans_lints_and_says_why_nothing_is_built(
     assert words[0] == "trtexec"
     assert "--fp16" not in words
     assert "--saveEngine=blob-main-fp32-" in " ".join(words)
+    assert run("compile", bundle.path, "--target", "jetpack6.2", "--dla", "1") == 0
+    said = capsys.readouterr().out
+    assert "processor  DLA 1; what it cannot run falls back to the GPU" in said
+    assert "of which the DLA has no layer: they run on the GPU" in said
+    assert "--useDLACore=1 --allowGPUFallback" in said
+    assert run("compile", bundle.path, "--target", "jetpack7.1", "--precision", "fp32", "--dla", "0") == 2
+    assert "has no DLA that TensorRT 10.13.3 runs" in capsys.readouterr().err
     assert run("compile", bundle.path) == 3
     assert "name it with --target" in capsys.readouterr().err
     assert run("compile", bundle.path, "--target", "jetpack9") == 2

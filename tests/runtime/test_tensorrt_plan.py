@@ -7,8 +7,9 @@ from tests.tiny import tiny_bundle
 
 from edgewright.runtime.bundle import Bundle, BundleFile
 from edgewright.runtime.errors import UsageError
+from edgewright.runtime.tensorrt.on_device import usual_batches
 from edgewright.runtime.tensorrt.plan import BuildSpec, plan_build
-from edgewright.runtime.tensorrt.targets import find_target, opset_of, targets
+from edgewright.runtime.tensorrt.targets import DLAS, find_target, opset_of, targets
 
 
 @pytest.fixture(scope="module")
@@ -85,9 +86,14 @@ def test_a_batch_range_that_falls_is_refused_before_tensorrt_accepts_it(bundle: 
     ("target", "core", "precision", "said"),
     [
         ("jetpack7.0", 0, "int8", "has no DLA"),
-        ("trt11.4.1@sm87", 0, "int8", "has no DLA"),
-        ("jetpack6.2", 0, "fp32", "not in fp32"),
-        ("jetpack6.2", 2, "int8", "no DLA core 2"),
+        ("jetpack7.2", 0, "fp16", "has no DLA"),
+        ("trt10.8@sm87", 0, "fp16", "has no DLA"),
+        ("trt10.3@sm86", 0, "fp16", "has no DLA"),
+        ("trt11.4.1@sm110", 0, "fp16", "has no DLA"),
+        ("jetpack6.2", 0, "fp32", "not compute in fp32"),
+        # "Currently, DLA doesn't support QAT yet", NVIDIA/TensorRT issue 2222; Model-Optimizer pull request 1661.
+        ("jetpack6.2", 0, "int8", "takes no Q/DQ layers"),
+        ("jetpack6.2", 2, "fp16", "no DLA core 2"),
     ],
 )
 def test_a_dla_that_is_not_there_is_refused(bundle: Bundle, target: str, core: int, precision: Any, said: str) -> None:
@@ -96,7 +102,26 @@ def test_a_dla_that_is_not_there_is_refused(bundle: Bundle, target: str, core: i
 
 
 def test_a_dla_falls_back_to_the_gpu(bundle: Bundle) -> None:
-    assert "GPU_FALLBACK" in plan_build(bundle, find_target("jetpack6.2"), precision="int8", dla_core=1).flags
+    for target in ("jetpack5.1", "jetpack6.2", "trt10.7@sm87", "trt10.3@sm72"):
+        assert "GPU_FALLBACK" in plan_build(bundle, find_target(target), precision="fp16", dla_core=1).flags
+    # TensorRT 11.4.1 has it back on AGX Orin, typed by the graph: no flag of a precision.
+    spec = plan_build(bundle, find_target("trt11.4.1@sm87"), precision="int8", dla_core=0)
+    assert spec.flags == ("GPU_FALLBACK",)
+    assert spec.model == "tensorrt/int8_strong.onnx"
+    assert all(dla.source for dla in DLAS)
+
+
+def test_a_dla_runs_one_size_of_batch(bundle: Bundle) -> None:
+    inputs = tuple(tensor.model_copy(update={"shape": ("N", *tensor.shape[1:])}) for tensor in bundle.spec.inputs)
+    manifest = bundle.manifest.model_copy(update={"spec": bundle.spec.model_copy(update={"inputs": inputs})})
+    several = replace(bundle, manifest=manifest)
+    with pytest.raises(UsageError, match="not of 1 to 8"):
+        plan_build(several, find_target("jetpack6.2"), dla_core=0, batch=(1, 1, 8))
+    assert plan_build(several, find_target("jetpack6.2"), dla_core=0, batch=usual_batches(several, 0)).batch == (
+        1,
+        1,
+        1,
+    )
 
 
 def test_levels_are_left_out_where_they_do_not_exist(bundle: Bundle) -> None:

@@ -1,0 +1,8 @@
+"""The first DLA of a Jetson, by TensorRT: slower than its GPU, and leaves that free; layers it lacks run on the GPU."""
+
+from functools import partial
+
+from edgewright.runtime.backends import trt
+
+open_backend = partial(trt.open_backend, dla_core=0)
+unavailable = trt.unavailable
