@@ -41,6 +41,8 @@ class Plan(Strict):
             words.append(f"{self.weight_bits}-bit weights")
         if not self.depthwise:
             words.append("depthwise float")
+        if not self.keep_heads:
+            words.append("heads too")
         if self.float_layers:
             words.append(f"{len(self.float_layers)} layers float")
         return ", ".join(words)

@@ -115,7 +115,7 @@ def quantize(
     chosen = _calibration_set(bundle, data, evaluation, images, fewest, allow_overlap, seed)
     feeds = feeds_of(bundle, chosen.images, seed=seed)
     network = prepared(onnx.load(str(bundle.file(_float_model(bundle)))))
-    widest = sites_of(Plan(), network)
+    widest = sites_of(Plan(keep_heads=False), network)
     if not widest.layers:
         raise CalibrationError(f"{bundle.spec.name} has no layer that int8 could compute; keep it in fp32")
     tell(f"calibrate on {len(chosen.images)} images")
@@ -161,7 +161,11 @@ def read_plan(path: Path) -> Plan:
 
 
 def default_plans(network: Network, target: Target) -> tuple[Plan, ...]:
-    """The plans that are worth a try on a target: TensorRT decides itself where depthwise convolutions run."""
+    """The plans that are worth a try on a target: TensorRT decides itself where depthwise convolutions run.
+
+    Where time can be measured, the last layers before the outputs are tried in int8 too: in a small network they are much of the
+    time, and the score tells whether they bear it.
+    """
     bits: Literal[7, 8] = 8 if target != "openvino" or sums_exactly() else 7
     collectors = [Plan(collector=name, weight_bits=bits) for name in ("percentile", "mse", "minmax")]
     if target != "openvino":
@@ -170,7 +174,8 @@ def default_plans(network: Network, target: Target) -> tuple[Plan, ...]:
         layer.kind == "Conv" and _is_depthwise(network, layer.node) for layer in sites_of(Plan(), network).layers
     )
     mixed = [Plan(collector="percentile", weight_bits=bits, depthwise=False)] if depthwise else []
-    return (*collectors, *mixed, Plan(method="nncf"))
+    heads = Plan(collector="minmax", weight_bits=bits, keep_heads=False)
+    return (*collectors, heads, *mixed, Plan(method="nncf"), Plan(method="nncf", keep_heads=False))
 
 
 def _is_depthwise(network: Network, name: str) -> bool:
