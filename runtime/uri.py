@@ -59,9 +59,13 @@ def masked(uri: str) -> str:
 
 
 def file_word(name: str) -> str:
-    """The part of a source's name that files are called by, "" when it has none: `street` of `clips/street.mp4`."""
+    """The part of a source's name that files are called by, "" when it has none: `street` of `clips/street.mp4`.
+
+    A pipeline has no name but itself: `gstreamer_v4l2src_device_dev_video0_videoconvert`.
+    """
+    stem = name if name.startswith("gstreamer:") else Path(name).stem
     # 50 characters are at most 200 of the 255 bytes that file systems allow.
-    return re.sub(r"[^\w.-]+", "_", Path(name).stem).strip("_")[:50]
+    return re.sub(r"[^\w.-]+", "_", stem).strip("_")[:50]
 
 
 def size_hw(what: str, text: str) -> tuple[int, int]:

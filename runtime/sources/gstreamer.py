@@ -23,6 +23,9 @@ _SINK = "videoconvert ! video/x-raw,format=BGR ! appsink name=edgewright drop=tr
 class Pictures(Protocol):
     """A pipeline that runs. `read` gives None at its end, and says by SourceError why it failed."""
 
+    live: bool
+    fps: float | None
+
     def read(self) -> Image | None: ...
     def close(self) -> None: ...
 
@@ -59,13 +62,12 @@ def opencv_has_gstreamer() -> bool:
 
 
 class GStreamerSource(Source):
-    """Frames of a running pipeline."""
-
-    live = True
-    reopens = True
+    """Frames of a running pipeline: of a live one as they come, and its end is a failure; of any other one all, to its end."""
 
     def __init__(self, name: str, pictures: Pictures) -> None:
         self.name = name
+        self.live = self.reopens = pictures.live
+        self.fps = pictures.fps
         self._pictures = pictures
 
     def __iter__(self) -> Iterator[Frame]:
@@ -73,13 +75,18 @@ class GStreamerSource(Source):
         while (image := self._pictures.read()) is not None:
             yield Frame(image, index, time.monotonic(), self.name)
             index += 1
-        raise SourceError(f"{self.name} ended after {index} frames")
+        if self.live or index == 0:
+            raise SourceError(f"{self.name} ended after {index} frames")
 
     def close(self) -> None:
         self._pictures.close()
 
 
 class _OpenCvPipeline:
+    # OpenCV does not say whether it is, and a camera's end must not end a run.
+    live = True
+    fps = None
+
     def __init__(self, name: str, pipeline: str) -> None:
         self._capture = cv2.VideoCapture(pipeline, cv2.CAP_GSTREAMER)
         if not self._capture.isOpened():

@@ -3,10 +3,8 @@
 import importlib.util
 import os
 import re
-import shutil
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +22,6 @@ from edgewright.runtime.results import Detections, Frame, Image
 from edgewright.runtime.sinks import Output, SinkContext, _appsrc, _encoders, open_sink
 
 CONTEXT = SinkContext((), fps=10.0)
-SYSTEM_PACKAGES = Path("/usr/lib/python3/dist-packages")
 
 
 def picture(level: int, size_hw: tuple[int, int] = (48, 62)) -> Image:
@@ -33,20 +30,6 @@ def picture(level: int, size_hw: tuple[int, int] = (48, 62)) -> Image:
 
 def output(index: int, image: Image) -> Output:
     return Output(Frame(image, index, index / 10, "belt"), Detections.empty(), 0.01, {}, picture=image)
-
-
-@pytest.fixture(name="gi")
-def gi_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """PyGObject; that of the system, when it was made for this Python, without anything else that is installed there."""
-    if importlib.util.find_spec("gi") is None:
-        built = f"_gi.cpython-{sys.version_info[0]}{sys.version_info[1]}-*.so"
-        if not list((SYSTEM_PACKAGES / "gi").glob(built)):
-            pytest.skip("PyGObject for this Python is not installed")
-        (tmp_path / "packages").mkdir()
-        (tmp_path / "packages" / "gi").symlink_to(SYSTEM_PACKAGES / "gi")
-        monkeypatch.syspath_prepend(str(tmp_path / "packages"))
-    if shutil.which("gst-launch-1.0") is None:
-        pytest.skip("GStreamer is not installed")
 
 
 # --- any pipeline
