@@ -24,11 +24,11 @@ class AppSink:
 
     def __init__(self, name: str, pipeline: str) -> None:
         self._name = name
-        self._library = gstreamer(name)
-        self._gst = self._library.Gst
+        library = gstreamer(name)
+        self._gst = library.Gst
         try:
-            self._pipeline: Any = self._library.parse_launch(pipeline)
-        except self._library.glib_error as err:
+            self._pipeline: Any = library.parse_launch(pipeline)
+        except library.glib_error as err:
             raise SourceError(f"{name} is no pipeline: {masked(str(err))}") from err
         try:
             self._sink = self._find_sink()

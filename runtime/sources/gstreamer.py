@@ -85,7 +85,7 @@ class GStreamerSource(Source):
 class _OpenCvPipeline:
     # OpenCV does not say whether it is, and a camera's end must not end a run.
     live = True
-    fps = None
+    fps: float | None = None
 
     def __init__(self, name: str, pipeline: str) -> None:
         self._capture = cv2.VideoCapture(pipeline, cv2.CAP_GSTREAMER)
