@@ -12,7 +12,7 @@ import onnx
 from edgewright.calibration.half import to_half
 from edgewright.calibration.network import Network, prepared
 from edgewright.calibration.observe import Observation
-from edgewright.calibration.opsets import to_opset, without_hard_swish
+from edgewright.calibration.opsets import for_old_parsers, to_opset
 from edgewright.calibration.plan import Plan, quantized
 from edgewright.runtime.atomic import atomic_folder
 from edgewright.runtime.backends import BackendOptions, open_backend
@@ -87,8 +87,7 @@ def weak_float_model(network: Network) -> onnx.ModelProto:
 
 
 def _weak(model: onnx.ModelProto) -> onnx.ModelProto:
-    # HardSwish is read from 8.6 on.
-    return without_hard_swish(to_opset(model, WEAK_OPSET))
+    return for_old_parsers(to_opset(model, WEAK_OPSET))
 
 
 def strong_model(plan: Plan, network: Network, observation: Observation, largest: dict[str, float]) -> onnx.ModelProto:

@@ -31,25 +31,47 @@ def to_opset(model: onnx.ModelProto, version: int) -> onnx.ModelProto:
     return changed
 
 
-def without_hard_swish(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The network with x * HardSigmoid(x) for every HardSwish, which means the same and is read by every TensorRT."""
-    copy = copied(model)
+def for_old_parsers(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The network with products in the place of HardSwish and Trilu, which TensorRT reads from 8.6 on alone."""
+    copy = infer_shapes(copied(model))
+    network = Network(copy)
     nodes: list[onnx.NodeProto] = []
     for node in copy.graph.node:
-        nodes.extend(_as_product(node) if node.op_type == "HardSwish" else [node])
+        product = _PRODUCTS.get(node.op_type)
+        nodes.extend([node] if product is None else product(network, node))
     replaced = [copied(node) for node in nodes]
     del copy.graph.node[:]
     copy.graph.node.extend(replaced)
     return infer_shapes(copy)
 
 
-def _as_product(node: onnx.NodeProto) -> list[onnx.NodeProto]:
+def _hard_swish(_: Network, node: onnx.NodeProto) -> list[onnx.NodeProto]:
     x, y = node.input[0], node.output[0]
     gate = f"{y}/gate"
     return [
         helper.make_node("HardSigmoid", [x], [gate], name=gate, alpha=1 / 6, beta=0.5),
         helper.make_node("Mul", [x, gate], [y], name=node.name),
     ]
+
+
+def _trilu(network: Network, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """A product with ones on the kept side; the node as it is where its size or side is not known, or it holds no floats."""
+    x, sizes = node.input[0], network.shape(node.input[0])
+    side = node.input[1] if len(node.input) > 1 else ""
+    if sizes is None or not network.is_float(x) or (side and not network.is_constant(side)):
+        return [node]
+    first = int(network.constant(side).reshape(-1)[0]) if side else 0
+    ones = np.ones(sizes[-2:], np.float32)
+    kept = np.triu(ones, first) if attribute(node, "upper", 1) else np.tril(ones, first)
+    name = f"{node.output[0]}/kept"
+    network.model.graph.initializer.append(numpy_helper.from_array(kept, name))
+    return [helper.make_node("Mul", [x, name], list(node.output), name=node.name)]
+
+
+_PRODUCTS: dict[str, Callable[[Network, onnx.NodeProto], list[onnx.NodeProto]]] = {
+    "HardSwish": _hard_swish,
+    "Trilu": _trilu,
+}
 
 
 def _raised(model: onnx.ModelProto, version: int) -> onnx.ModelProto:

@@ -7,7 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.calibration.graphs import Array, run
 
 from edgewright.calibration.network import opset_of
-from edgewright.calibration.opsets import to_opset, without_hard_swish
+from edgewright.calibration.opsets import for_old_parsers, to_opset
 from edgewright.runtime.errors import CalibrationError
 
 X: Array = np.random.default_rng(0).normal(size=(1, 4, 8, 8)).astype(np.float32)
@@ -80,9 +80,17 @@ def test_an_opset_that_nobody_lowered_is_refused() -> None:
         to_opset(CASES["Pad"], 13)
 
 
-def test_hard_swish_is_written_as_what_every_tensorrt_reads() -> None:
-    swish = model("HardSwish", 17, shape=(1, 4, 8, 8))
-    plain = without_hard_swish(swish)
-    assert [node.op_type for node in plain.graph.node] == ["HardSigmoid", "Mul"]
-    onnx.checker.check_model(plain, full_check=True)
-    np.testing.assert_allclose(run(plain, X)["output"], run(swish, X)["output"], atol=1e-6)
+@pytest.mark.parametrize(
+    ("late", "plain"),
+    [
+        (model("HardSwish", 17, shape=(1, 4, 8, 8)), ["HardSigmoid", "Mul"]),
+        (model("Trilu", 17, shape=(1, 4, 8, 8)), ["Mul"]),
+        (model("Trilu", 17, np.array(1), shape=(1, 4, 8, 8), upper=1), ["Mul"]),
+        (model("Trilu", 17, np.array(-2), shape=(1, 4, 8, 8), upper=0), ["Mul"]),
+    ],
+)
+def test_what_only_later_versions_read_is_written_as_products(late: onnx.ModelProto, plain: list[str]) -> None:
+    older = for_old_parsers(late)
+    assert [node.op_type for node in older.graph.node] == plain
+    onnx.checker.check_model(older, full_check=True)
+    np.testing.assert_allclose(run(older, X)["output"], run(late, X)["output"], atol=1e-6)
