@@ -207,6 +207,37 @@ def test_a_reference_with_labels_is_the_baseline_of_later_runs(call: Call, tmp_p
     assert "conf_threshold was 0.25 for the baseline and is 0.5" in report["not_watched"][0]
 
 
+def test_one_source_is_watched_and_of_several_it_is_said_that_none_is(call: Call, tmp_path: Path) -> None:
+    call("evaluate", "bundle", "--data", DATA, "--conf", "0.25", "--json", f"{tmp_path}/base.json", *ENGINE)
+    named = ("--source", f"door=data:{DATA}", "--baseline", f"{tmp_path}/base.json", *ENGINE)
+    status, out, _ = call("run", "bundle", *named)
+    assert status == 0
+    assert "Accuracy on 60 labelled frames" in out
+    both = ("--source", "yard=calm", "--max-frames", "4")
+    status, _, err = call("run", "bundle", *named, *both)
+    assert status == 2
+    assert "--baseline: accuracy and drift are watched on one source, this run has 2 (door, yard)" in err
+    status, _, err = call("run", "bundle", *named[:2], *both, "--fail-on-regression", *ENGINE)
+    assert status == 2
+    assert "start a run for each source, or leave --fail-on-regression out" in err
+    status, out, _ = call("run", "bundle", *named[:2], *both, "--json", f"{tmp_path}/run.json", *ENGINE)
+    assert (status, "Accuracy" in out) == (0, False)
+    assert "watched on one source" in json.loads((tmp_path / "run.json").read_text())["not_watched"][0]
+
+
+def test_learning_shows_how_far_it_is_on_a_terminal_and_nothing_elsewhere(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("reference", "bundle", "--source", "calm", "-o", f"{tmp_path}/known", "--force", *ENGINE)
+    assert call(*words)[2] == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    status, _, err = call(*words)
+    assert status == 0
+    assert "240/240" in err
+
+
 def test_a_short_or_endless_reference_leaves_nothing_behind(call: Call, tmp_path: Path) -> None:
     status, _, err = call("reference", "bundle", "--source", "data/images", "-o", f"{tmp_path}/known", *ENGINE)
     assert status == 2
