@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from tests.pipeline.test_class_maps import strongest_color
 from tests.tiny import LABELS, blob_image, tiny_bundle
 
 from edgewright.pipeline.cli import main
@@ -100,6 +101,32 @@ def test_all_frames_of_a_labelled_folder_score_as_evaluate_scores_them(call: Cal
     assert "watch" in report["stages"]
     assert report["alarms"] == []
     assert len((tmp_path / "run.jsonl").read_text().splitlines()) == 60
+
+
+def test_class_maps_of_all_frames_score_as_evaluate_scores_them(call: Call, tmp_path: Path) -> None:
+    strongest_color(tmp_path)
+    random = np.random.default_rng(3)
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    for number in range(24):
+        mask = random.integers(0, 3, (8, 8)).astype(np.uint8)
+        image = np.array([(0, 0, 200), (0, 200, 0), (200, 0, 0)], np.uint8)[mask]
+        mask[: int(random.integers(0, 4))] = 1
+        cv2.imwrite(str(tmp_path / "images" / f"{number}.png"), image)
+        cv2.imwrite(str(tmp_path / "masks" / f"{number}.png"), mask)
+    bundle, data = f"{tmp_path}/bundle", f"masks:{tmp_path}/images:{tmp_path}/masks"
+    status, _, _ = call("evaluate", bundle, "--data", data, "--json", f"{tmp_path}/base.json", *ENGINE)
+    assert status == 0
+    words = ("--baseline", f"{tmp_path}/base.json", "--json", f"{tmp_path}/run.json", "--fail-on-regression")
+    status, out, err = call("run", bundle, "--source", f"data:{data}", *words, *ENGINE)
+    assert (status, err) == (0, "")
+    assert "Accuracy on 24 labelled frames: mIoU 0." in out
+    measured = {m["name"]: m["value"] for m in json.loads((tmp_path / "base.json").read_text())["measurements"]}
+    since_start = json.loads((tmp_path / "run.json").read_text())["live_accuracy"]["since_start"]
+    assert 0.5 < measured["mIoU"] < 1
+    for name in ("mIoU", "pixel-accuracy"):
+        assert since_start[name]["value"] == pytest.approx(measured[name], abs=1e-6)
+    assert since_start["mIoU"]["change"] == pytest.approx(0, abs=1e-9)
 
 
 def test_a_network_that_misses_fails_the_run_that_was_told_to(call: Call, folder: Path, tmp_path: Path) -> None:
