@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -35,23 +36,30 @@ def result_console() -> "Console":
 
 def progress(items: Iterable[T], *, total: int | None, description: str) -> Iterator[T]:
     """The items, with a bar on stderr while they are consumed; no bar when stderr is not a terminal."""
+    with counting(total=total, description=description) as count:
+        for number, item in enumerate(items, start=1):
+            yield item
+            count(number)
+
+
+@contextmanager
+def counting(*, total: int | None, description: str) -> Iterator[Callable[[int], None]]:
+    """Yields what moves a bar on stderr to a number; there is no bar when stderr is not a terminal."""
     if not sys.stderr.isatty():
-        yield from items
+        yield lambda number: None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console(), transient=True) as bar:
         task = bar.add_task(description, total=total)
-        for item in items:
-            yield item
-            bar.advance(task)
+        yield lambda number: bar.update(task, completed=number)
 
 
 def write_json(path: Path | str, data: Any) -> None:

@@ -90,7 +90,7 @@ class PairedSamples:
         error = _spread(self.resampled[:, k])
         if math.isinf(error):
             return self._wide(k)
-        critical = _student(confidence, int(self.support[k]))
+        critical = student(confidence, int(self.support[k]))
         tail = NormalDist().cdf(-critical)
         low, high = np.nanquantile(self.resampled[:, k], (tail, 1 - tail))
         return Difference(
@@ -114,7 +114,7 @@ class PairedSamples:
         usual = NormalDist().inv_cdf((1 + confidence) / 2)
         widest = max(float(np.quantile(largest, confidence)), usual)
         return {
-            name: self._symmetric(k, float(error[n]), widest * _student(confidence, int(self.support[k])) / usual)
+            name: self._symmetric(k, float(error[n]), widest * student(confidence, int(self.support[k])) / usual)
             for n, (name, k) in enumerate(zip(names, chosen, strict=True))
         }
 
@@ -199,7 +199,7 @@ def _images_needed(difference: Difference, margin: float) -> int | None:
     return math.ceil(difference.images * (beyond / margin) ** 2) if margin else difference.images
 
 
-def _student(confidence: float, images: int) -> float:
+def student(confidence: float, images: int) -> float:
     """The standard errors that a two-sided interval from so many images extends, by Student's t.
 
     The series is Abramowitz & Stegun, "Handbook of Mathematical Functions", 26.7.5; the factor n / (n - 1) makes up for a

@@ -71,7 +71,7 @@ def command(
     """
     from pathlib import Path
 
-    from edgewright.pipeline.console import write_json
+    from edgewright.pipeline.console import counting, write_json
     from edgewright.pipeline.live.labelled import open_any_source
     from edgewright.pipeline.live.learning import learn_reference
     from edgewright.pipeline.live.stored import stored_reference, stored_report
@@ -93,6 +93,7 @@ def command(
             propose=propose,
             tiles=tiles,
         ) as predictor,
+        counting(total=max_frames or source.length, description=source.name) as on_frame,
     ):
         made = learn_reference(
             loaded,
@@ -102,6 +103,7 @@ def command(
             window=watch_window,
             max_frames=max_frames,
             replace=force,
+            on_frame=on_frame,
         )
     reference, report = stored_reference(made), stored_report(made)
     if json_path is not None:

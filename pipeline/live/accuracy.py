@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgewright.pipeline.live.baseline import Baseline, Expected, finite_or_none
-from edgewright.pipeline.live.blocks import block_length, block_weights, longest_block
+from edgewright.pipeline.live.blocks import LEAST_BLOCKS, block_length, block_weights, longest_block
 from edgewright.pipeline.live.scoring import Scorer
-from edgewright.pipeline.statistics import LEAST_IMAGES, Difference, Judgement, PairedSamples, judge
+from edgewright.pipeline.statistics import LEAST_IMAGES, Difference, Judgement, PairedSamples, judge, student
 from edgewright.runtime.results import Frame, Result
 
 # Those of COCO val2017. Of a longer run an even sample of so many frames is kept: 2 to 25 MB.
@@ -112,13 +112,15 @@ class Accuracy:
         """Every name on these frames; nothing without frames. `track` may slow the resampling down."""
         if not frames:
             return {}
-        scores, block = self.scorer.scores(frames), block_length(self.scorer.series(frames))
-        measured, support = scores.values(np.ones(len(frames), np.int64)), scores.support() // block
+        scores = self.scorer.scores(frames)
+        # Chance hides from a network's hits and misses that the same objects are in view; the labels show it.
+        block = max(block_length(self.scorer.series(frames)), block_length(self.scorer.labelled(frames)))
+        measured, support = scores.values(np.ones(len(frames), np.int64)), -(-scores.support() // block)
         resampled = np.full((1, len(scores.names)), np.nan)
-        if support.max() >= LEAST_IMAGES:
+        if support.max() >= _least(block):
             resampled = self._resampled(scores, len(frames), block, track)
         return {
-            name: self._estimate(name, float(measured[k]), _Draws(resampled[:, k], int(support[k])), len(frames), block)
+            name: self._estimate(name, float(measured[k]), _Draws(resampled[:, k], int(support[k]), block), len(frames))
             for k, name in enumerate(scores.names)
         }
 
@@ -127,9 +129,9 @@ class Accuracy:
         weights = (block_weights(generator, frames, block) for _ in track(range(self.limits.resamples)))
         return np.array([scores.values(some) for some in weights])
 
-    def _estimate(self, name: str, value: float, draws: "_Draws", frames: int, block: int) -> Estimate:
-        known = np.isfinite(value) and draws.support >= LEAST_IMAGES
-        found = Estimate(name, finite_or_none(value), None, frames, block)
+    def _estimate(self, name: str, value: float, draws: "_Draws", frames: int) -> Estimate:
+        known = np.isfinite(value) and draws.support >= _least(draws.block)
+        found = Estimate(name, finite_or_none(value), None, frames, draws.block)
         if known:
             low, high = draws.difference(value, self.limits.confidence).interval
             found = replace(found, interval=(max(0.0, low), min(1.0, high)))
@@ -149,15 +151,26 @@ class Accuracy:
         return estimate.block > 1 and estimate.block >= longest_block(estimate.frames)
 
 
+def _least(block: int) -> int:
+    """How many draws an interval needs."""
+    return LEAST_IMAGES if block == 1 else LEAST_BLOCKS
+
+
 @dataclass(frozen=True, eq=False)
 class _Draws:
-    """The values of one metric in all resamples; `support` is how many independent draws the frames amount to."""
+    """The values of one metric in all resamples; `support` is how many independent draws of `block` frames there are."""
 
     values: npt.NDArray[np.float64]
     support: int
+    block: int
 
     def difference(self, measured: float, confidence: float) -> Difference:
-        """With an interval as the gate makes it: percentiles, moved outwards as Student's t is for so few draws."""
+        """With an interval as the gate makes it; of blocks as many standard errors to both sides as Student's t says of so few
+        draws, since no percentile of some hundred resamples lies so far out."""
+        if self.block > 1 and self.support >= LEAST_BLOCKS:
+            error, critical = float(np.nanstd(self.values)), student(confidence, self.support)
+            interval = measured - critical * error, measured + critical * error
+            return Difference(measured, interval, error, critical, self.support)
         samples = PairedSamples(
             ("",), np.array([measured]), self.values[:, None], np.array([self.support]), self.support
         )

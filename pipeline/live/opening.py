@@ -14,6 +14,7 @@ from edgewright.pipeline.live.watch import Watch
 from edgewright.runtime.bundle import Bundle
 from edgewright.runtime.errors import DataError, UsageError
 from edgewright.runtime.predictor import Predictor
+from edgewright.runtime.several import SeveralSources
 from edgewright.runtime.sources import Source
 
 
@@ -38,9 +39,13 @@ def open_watch(
     """What watches a run of `bundle` on `source`, whose results have scores from `conf_threshold` on, None: the predictor's.
 
     UsageError or DataError where what was asked for cannot be had: labels of a data set, or a baseline, that do not fit. What
-    was not asked for and cannot be had is noted.
+    was not asked for and cannot be had is noted. One source is watched: of several, what each sees and how well would be mixed up.
     """
     notes: list[str] = []
+    if isinstance(source, SeveralSources):
+        if len(source.parts) > 1:
+            return _not_watched(source, stored_reference(bundle) is not None, options)
+        source = source.parts[0].source
     # Where a step wants less sure objects, the network gives them, and the run takes them out again.
     least = predictor.postprocess.conf_threshold if conf_threshold is None else conf_threshold
     settings = {**predictor.settings, "conf_threshold": least}
@@ -59,6 +64,17 @@ def open_watch(
             "a labelled source; make a reference with `edgewright reference`, or give a baseline"
         )
     return Watch(accuracy, drift, notes=tuple(notes))
+
+
+def _not_watched(source: SeveralSources, has_reference: bool, options: WatchOptions) -> Watch:
+    """UsageError where the user asked for more than a note."""
+    reason = f"accuracy and drift are watched on one source, this run has {len(source.parts)} ({source.name})"
+    asked = {"--baseline": options.baseline is not None, "--fail-on-regression": options.fail_on_regression}
+    for option, is_asked in asked.items():
+        if is_asked:
+            raise UsageError(f"{option}: {reason}; start a run for each source, or leave {option} out")
+    is_labelled = any(part.source.labels is not None for part in source.parts)
+    return Watch(None, None, notes=(reason,) if has_reference or is_labelled else ())
 
 
 def _scorer(

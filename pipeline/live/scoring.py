@@ -50,6 +50,10 @@ class Scorer(Protocol):
         """How much each frame raises or lowers a score like that which is compared, about 0."""
         ...
 
+    def labelled(self, frames: Sequence[Any]) -> Floats:
+        """How much of every class the labels have on each frame, (frames, classes): alike as long as the same things are in view."""
+        ...
+
 
 def scorer_for(spec: ModelSpec, source: Source, *, max_detections: int) -> Scorer:
     """What scores the results of a network on the frames of a labelled source; labels are mapped as `evaluate` does.
@@ -126,11 +130,11 @@ class BoxScorer:
         shape = len(matches.image_ids), len(matches.categories)
         cell = matches.image[counted][kept].astype(np.int64) * shape[1] + matches.category[counted][kept]
         true = _table(cell[hit[kept]], shape)
-        there = _table(
-            matches.object_image[objects].astype(np.int64) * shape[1] + matches.object_category[objects], shape
-        )
         # F1 of every class: it sees hits, misses and false alarms, as AP does, and is a ratio of sums over frames.
-        return contributions(2 * true, _table(cell, shape) + there)
+        return contributions(2 * true, _table(cell, shape) + _objects(matches))
+
+    def labelled(self, frames: Sequence[Mapping[str, Matches]]) -> Floats:
+        return _objects(joined_matches([frame[""] for frame in frames]))
 
     def _run_lengths(self, frame: Frame, result: Detections) -> Any:
         if not self._masks or result.masks is None:
@@ -172,6 +176,11 @@ class MapScorer:
         )
         return contributions(hits, true + found - hits)
 
+    def labelled(self, frames: Sequence[ImageSums]) -> Floats:
+        sums, columns = joined_sums(frames), self._shape[1]
+        cell = sums.image.astype(np.int64) * self._shape[0] + sums.cell.astype(np.int64) // columns
+        return _table(cell, (len(sums.image_ids), self._shape[0]), sums.amount)
+
 
 class SegmentScorer:
     """Panoptic quality."""
@@ -206,6 +215,12 @@ class SegmentScorer:
         )
         return contributions(overlap, hits + 0.5 * false + 0.5 * missed)
 
+    def labelled(self, frames: Sequence[ImageSums]) -> Floats:
+        sums = joined_sums(frames)
+        row, column = np.divmod(sums.cell.astype(np.int64), 4)
+        there, shape = (column == HITS) | (column == MISSED), (len(sums.image_ids), len(self._classes))
+        return _table((sums.image.astype(np.int64) * shape[1] + row)[there], shape, sums.amount[there])
+
 
 def contributions(part: Floats, whole: Floats) -> Floats:
     """What each frame adds to the mean of the ratios of sums over frames, to first order: (frames, classes) to (frames,).
@@ -236,6 +251,13 @@ class _Both:
 
 def _matched(frames: Sequence[Mapping[str, Matches]], prefix: str, names: set[str]) -> Resampleable:
     return MatchedScores(joined_matches([frame[prefix] for frame in frames]), names=names, prefix=prefix)
+
+
+def _objects(matches: Matches) -> Floats:
+    """How many objects of every class count on each frame."""
+    counted, shape = matches.object_areas & 1 > 0, (len(matches.image_ids), len(matches.categories))
+    cell = matches.object_image[counted].astype(np.int64) * shape[1] + matches.object_category[counted]
+    return _table(cell, shape)
 
 
 def _best_threshold(score: Floats, hit: npt.NDArray[np.bool_], objects: int) -> float:

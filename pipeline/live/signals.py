@@ -19,9 +19,9 @@ _LUMA = np.array([0.114, 0.587, 0.299])
 
 @dataclass(frozen=True)
 class Signal:
-    """A named number of every frame, or of every object: its unit, and the least change of it that can matter.
+    """A named number of every frame, or of every object: its unit, and the least change of it that counts.
 
-    The least changes are what a detector of this project and YOLOX-nano take without losing a point of AP, rounded down.
+    The least changes are a choice of this project, not measured: smaller ones are taken not to matter, however sure they are.
     """
 
     name: str

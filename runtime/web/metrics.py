@@ -1,7 +1,7 @@
 """The run's numbers for Prometheus, in a registry of their own."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
@@ -86,6 +86,8 @@ class _RunCollector(Collector):
         yield GaugeMetricFamily("edgewright_healthy", "1 when /healthz answers 200.", value=float(healthy))
         about = {key: str(status.settings.get(key) or "") for key in ("backend", "precision")}
         yield InfoMetricFamily("edgewright_run", "What runs.", value={"network": status.network, **about})
+        if status.watched:
+            yield from _of_watch(status.watched)
 
 
 def _of_sources(sources: Sequence[SourceStatus]) -> Iterator[Metric]:
@@ -98,6 +100,17 @@ def _of_sources(sources: Sequence[SourceStatus]) -> Iterator[Metric]:
         for known in get_args(SourceState):
             state.add_metric((source.name, known), float(source.state == known))
     yield state
+
+
+def _of_watch(watched: Mapping[str, Any]) -> Iterator[Metric]:
+    window = (watched["live_accuracy"] or {}).get("window", {})
+    values = {name: one["value"] for name, one in window.items()}
+    yield _gauge("live_accuracy", "Accuracy on the last labelled frames.", "metric", values)
+    signals = (watched["drift"] or {}).get("signals", {})
+    # A signal that may not move at all has no ratio; one beyond such a limit is among the alarms.
+    far = {name: one["distance"] / one["limit"] for name, one in signals.items() if one["limit"] > 0}
+    yield _gauge("drift_ratio", "Distance from the reference over what is usual.", "signal", far)
+    yield GaugeMetricFamily("edgewright_alarms", "Alarms that are on.", value=len(watched["alarms"]))
 
 
 def _counter(name: str, about: str, label: str, values: Mapping[str, float]) -> Metric:

@@ -90,6 +90,9 @@ class Shares:
     def series(self, frames: Sequence[float]) -> Any:
         return np.array(frames) - np.mean(frames)
 
+    def labelled(self, frames: Sequence[float]) -> Any:
+        return np.ones((len(frames), 1))
+
 
 class Mean:
     names = ("share",)

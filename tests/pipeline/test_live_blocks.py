@@ -58,8 +58,22 @@ def test_a_series_that_says_nothing_gives_blocks_that_can_be_drawn(series: np.nd
     assert 1 <= block_length(series) <= longest_block(len(series))
 
 
-def test_no_block_is_longer_than_a_tenth_of_the_frames() -> None:
-    assert block_length(np.sin(np.arange(500) / 80)) <= longest_block(500) == 50
+def test_frames_that_never_cease_to_resemble_each_other_are_five_blocks() -> None:
+    assert block_length(np.sin(np.arange(500) / 80)) == longest_block(500) == 100
+
+
+def test_what_stays_in_view_is_seen_through_the_noise_of_hits_and_misses() -> None:
+    """The same objects for 60 frames each: a score that is mostly noise hides it, their counts do not."""
+    random = np.random.default_rng(0)
+    in_view = np.repeat(random.integers(0, 4, (5, 3)), 60, axis=0)
+    noisy = in_view[:, 0] + random.normal(0, 6, 300)
+    assert block_length(noisy) < 10
+    assert block_length(in_view.astype(float)) >= 40
+
+
+def test_pictures_with_other_objects_each_are_drawn_one_by_one() -> None:
+    counts = np.random.default_rng(2).poisson(1.5, (500, 80)).astype(float)
+    assert block_length(counts) == 1
 
 
 def test_blocks_know_how_uncertain_a_mean_of_frames_that_resemble_each_other_is() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from tests.pipeline.test_class_maps import strongest_color
 from tests.tiny import LABELS, blob_image, tiny_bundle
 
 from edgewright.pipeline.cli import main
@@ -100,6 +101,32 @@ def test_all_frames_of_a_labelled_folder_score_as_evaluate_scores_them(call: Cal
     assert "watch" in report["stages"]
     assert report["alarms"] == []
     assert len((tmp_path / "run.jsonl").read_text().splitlines()) == 60
+
+
+def test_class_maps_of_all_frames_score_as_evaluate_scores_them(call: Call, tmp_path: Path) -> None:
+    strongest_color(tmp_path)
+    random = np.random.default_rng(3)
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    for number in range(24):
+        mask = random.integers(0, 3, (8, 8)).astype(np.uint8)
+        image = np.array([(0, 0, 200), (0, 200, 0), (200, 0, 0)], np.uint8)[mask]
+        mask[: int(random.integers(0, 4))] = 1
+        cv2.imwrite(str(tmp_path / "images" / f"{number}.png"), image)
+        cv2.imwrite(str(tmp_path / "masks" / f"{number}.png"), mask)
+    bundle, data = f"{tmp_path}/bundle", f"masks:{tmp_path}/images:{tmp_path}/masks"
+    status, _, _ = call("evaluate", bundle, "--data", data, "--json", f"{tmp_path}/base.json", *ENGINE)
+    assert status == 0
+    words = ("--baseline", f"{tmp_path}/base.json", "--json", f"{tmp_path}/run.json", "--fail-on-regression")
+    status, out, err = call("run", bundle, "--source", f"data:{data}", *words, *ENGINE)
+    assert (status, err) == (0, "")
+    assert "Accuracy on 24 labelled frames: mIoU 0." in out
+    measured = {m["name"]: m["value"] for m in json.loads((tmp_path / "base.json").read_text())["measurements"]}
+    since_start = json.loads((tmp_path / "run.json").read_text())["live_accuracy"]["since_start"]
+    assert 0.5 < measured["mIoU"] < 1
+    for name in ("mIoU", "pixel-accuracy"):
+        assert since_start[name]["value"] == pytest.approx(measured[name], abs=1e-6)
+    assert since_start["mIoU"]["change"] == pytest.approx(0, abs=1e-9)
 
 
 def test_a_network_that_misses_fails_the_run_that_was_told_to(call: Call, folder: Path, tmp_path: Path) -> None:
@@ -205,6 +232,37 @@ def test_a_reference_with_labels_is_the_baseline_of_later_runs(call: Call, tmp_p
     report: dict[str, Any] = json.loads((tmp_path / "run.json").read_text())
     assert report["live_accuracy"]["baseline"] is None
     assert "conf_threshold was 0.25 for the baseline and is 0.5" in report["not_watched"][0]
+
+
+def test_one_source_is_watched_and_of_several_it_is_said_that_none_is(call: Call, tmp_path: Path) -> None:
+    call("evaluate", "bundle", "--data", DATA, "--conf", "0.25", "--json", f"{tmp_path}/base.json", *ENGINE)
+    named = ("--source", f"door=data:{DATA}", "--baseline", f"{tmp_path}/base.json", *ENGINE)
+    status, out, _ = call("run", "bundle", *named)
+    assert status == 0
+    assert "Accuracy on 60 labelled frames" in out
+    both = ("--source", "yard=calm", "--max-frames", "4")
+    status, _, err = call("run", "bundle", *named, *both)
+    assert status == 2
+    assert "--baseline: accuracy and drift are watched on one source, this run has 2 (door, yard)" in err
+    status, _, err = call("run", "bundle", *named[:2], *both, "--fail-on-regression", *ENGINE)
+    assert status == 2
+    assert "start a run for each source, or leave --fail-on-regression out" in err
+    status, out, _ = call("run", "bundle", *named[:2], *both, "--json", f"{tmp_path}/run.json", *ENGINE)
+    assert (status, "Accuracy" in out) == (0, False)
+    assert "watched on one source" in json.loads((tmp_path / "run.json").read_text())["not_watched"][0]
+
+
+def test_learning_shows_how_far_it_is_on_a_terminal_and_nothing_elsewhere(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("reference", "bundle", "--source", "calm", "-o", f"{tmp_path}/known", "--force", *ENGINE)
+    assert call(*words)[2] == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    status, _, err = call(*words)
+    assert status == 0
+    assert "240/240" in err
 
 
 def test_a_short_or_endless_reference_leaves_nothing_behind(call: Call, tmp_path: Path) -> None:

@@ -184,6 +184,26 @@ def test_metrics_count_frames_stages_and_objects() -> None:
         assert ("process_resident_memory_bytes", frozenset()) in found
 
 
+def test_metrics_say_how_accurate_the_run_is_and_how_far_it_drifts() -> None:
+    watched = {
+        "live_accuracy": {"window": {"AP": {"value": 0.31}, "AP50": {"value": None}}},
+        "drift": {"signals": {"brightness": {"distance": 49.0, "limit": 12.25}}},
+        "alarms": ["brightness"],
+    }
+    with served() as web:
+        assert b"edgewright_alarms" not in web.get("/metrics").body
+        web.run[0] = replace(web.run[0], watched=watched)
+        found = samples(web.get("/metrics").body.decode())
+        assert value(found, "live_accuracy", metric="AP") == 0.31
+        assert ("edgewright_live_accuracy", frozenset({("metric", "AP50")})) not in found
+        assert value(found, "drift_ratio", signal="brightness") == 4
+        assert value(found, "alarms") == 1
+        web.run[0] = replace(web.run[0], watched={"live_accuracy": None, "drift": None, "alarms": []})
+        found = samples(web.get("/metrics").body.decode())
+        assert value(found, "alarms") == 0
+        assert {name for name, _ in found if name in ("edgewright_live_accuracy", "edgewright_drift_ratio")} == set()
+
+
 def test_metrics_are_named_as_prometheus_asks_for() -> None:
     """https://prometheus.io/docs/practices/naming/: a prefix, base units, `_total` for what only grows."""
     with served() as web:
