@@ -22,6 +22,7 @@ from edgewright.runtime.bundle import Bundle
 from edgewright.runtime.errors import DataError, UsageError
 from edgewright.runtime.predictor import Predictor, open_predictor
 from edgewright.runtime.results import Image
+from edgewright.runtime.spec import PostprocessSpec
 
 # What stands for accuracy, the first that was measured.
 PRIMARY = ("AP", "mIoU", "PQ", "Dice", "J&F", "mAP")
@@ -92,6 +93,7 @@ def report_page(
         delta_note=note,
         differing=differing,
         worst=worst,
+        score_note=_score_note(worst, subjects[0]),
         pictures=[_shown_picture(p) for p in _pictures(worst, subjects[0], baseline, rerun)],
         facts=[(subject.label, _facts(subject)) for subject in every],
     )
@@ -149,6 +151,17 @@ def _worst(candidate: Subject, baseline: Subject | None) -> tuple[Regressed, ...
     return worst_images(candidate.per_image, baseline.per_image, _WORST)
 
 
+def _score_note(worst: tuple[Regressed, ...], candidate: Subject) -> str:
+    if not worst:
+        return ""
+    if worst[0].cuts is None:
+        if candidate.per_image and candidate.per_image.segments is not None:
+            return "The score of an image is PQ of its segments, all as of one class."
+        return "The score of an image is the share of its pixels that have the right class."
+    cuts = " and ".join(f"{cut:.2f} of the {side}" for side, cut in worst[0].cuts.items())
+    return f"F1 at IoU 0.5 of the detections from the score on at which F1 of all images is best: {cuts}."
+
+
 def _pictures(
     worst: tuple[Regressed, ...], candidate: Subject, baseline: Subject | None, rerun: Rerun | None
 ) -> Iterator[Pictured]:
@@ -168,8 +181,25 @@ def _predictor(bundle: Bundle, subject: Subject) -> Predictor:
         )
     settings = next((report.settings["evaluate"] for report in subject.reports if "evaluate" in report.settings), {})
     return open_predictor(
-        bundle, backend=str(settings.get("backend", "ort")), precision=str(settings.get("precision", "fp32"))
+        bundle,
+        backend=str(settings.get("backend", "ort")),
+        precision=str(settings.get("precision", "fp32")),
+        postprocess=_postprocess(bundle, settings),
+        tiles=_tiles(settings),
     )
+
+
+def _postprocess(bundle: Bundle, settings: Mapping[str, Any]) -> PostprocessSpec:
+    """The thresholds and limits that were measured with, which are not those of the live loop."""
+    used = {name: settings[name] for name in PostprocessSpec.model_fields if name in settings}
+    return PostprocessSpec.model_validate({**bundle.spec.postprocess.model_dump(), **used})
+
+
+def _tiles(settings: Mapping[str, Any]) -> str | None:
+    if "tiles" not in settings:
+        return None
+    whole = "yes" if settings["tiles.whole"] else "no"
+    return f"{settings['tiles']}?overlap={settings['tiles.overlap']}&whole={whole}"
 
 
 def _shown_picture(found: Pictured) -> dict[str, Any]:
@@ -177,8 +207,15 @@ def _shown_picture(found: Pictured) -> dict[str, Any]:
         "title": found.title,
         "candidate": f"{found.regressed.candidate:.2f}",
         "baseline": f"{found.regressed.baseline:.2f}",
-        "pictures": [(title, picture_uri(picture)) for title, picture in found.pictures.items()],
+        "pictures": [
+            (title, _caption(title, found), picture_uri(picture)) for title, picture in found.pictures.items()
+        ],
     }
+
+
+def _caption(title: str, found: Pictured) -> str:
+    cut = (found.regressed.cuts or {}).get(title)
+    return title if cut is None else f"{title}, from score {cut:.2f} on"
 
 
 def picture_uri(picture: Image) -> str:

@@ -1,7 +1,10 @@
 """Templates of pages and texts."""
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|~#])")
 
@@ -19,9 +22,17 @@ def render(template: str, **values: Any) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["cell"] = _cell
+    environment.filters["name"] = _name
     return environment.get_template(template).render(**values)
 
 
 def _cell(value: Any) -> str:
     """Text that Markdown shows as it is, on one line; labels and paths may hold any character."""
     return _MARKDOWN.sub(r"\\\1", " ".join(str(value).split()))
+
+
+def _name(value: str) -> "Markup":
+    """The name of a metric, which a narrow page may break between its parts: AP/traffic light, latency.end_to_end.p50."""
+    from markupsafe import Markup, escape
+
+    return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[/._])(?=[^\s])", value))

@@ -14,19 +14,33 @@ _ARGUMENTS = (
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
 WIDTHS = (1280, 400)
+_BROKEN = """() => {
+    const broken = [], range = document.createRange();
+    for (const cell of document.querySelectorAll('td, th')) {
+        const texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
+        while (texts.nextNode())
+            for (const word of texts.currentNode.data.matchAll(/[\\p{L}\\p{N}]+/gu)) {
+                range.setStart(texts.currentNode, word.index);
+                range.setEnd(texts.currentNode, word.index + word[0].length);
+                if (range.getClientRects().length > 1) broken.push(word[0]);
+            }
+    }
+    return broken;
+}"""
 
 
 @dataclass(frozen=True)
 class Seen:
     """What a page showed at a width: what the console said, what it asked the network for, how wide it is.
 
-    `cut` counts the tables of which a part shows only by scrolling them.
+    `cut` counts the tables of which a part shows only by scrolling them, `broken` are words in tables that stand on two lines.
     """
 
     console: list[str]
     requests: list[str]
     scroll_width: int
     cut: int
+    broken: list[str]
     figures: int
     pictures: int
     text: str
@@ -61,6 +75,7 @@ def look(started: Any, path: Path, width: int) -> Seen:
         [url[:60] for url in requests if not url.startswith(("file:", "data:"))],
         page.evaluate("document.documentElement.scrollWidth"),
         page.evaluate("[...document.querySelectorAll('.wide')].filter(e => e.scrollWidth > e.clientWidth).length"),
+        page.evaluate(_BROKEN),
         page.locator("figure svg").count(),
         page.evaluate("[...document.images].filter(image => image.complete && image.naturalWidth > 0).length"),
         page.inner_text("body"),

@@ -174,12 +174,16 @@ def test_the_page_is_self_contained_and_escapes_labels() -> None:
 def test_a_browser_shows_the_whole_table_on_a_telephone_too(tmp_path: Path) -> None:
     judged = verdict(ap=0.259)
     doubt = {"status": "undecided", "interval": (-0.133, 0.012), "metric": "boundary-AP-medium@bright"}
-    findings = (judged.findings[0].model_copy(update=doubt), *judged.findings[1:])
+    named: list[dict[str, Any]] = [
+        doubt,
+        *({"metric": name} for name in ("AP/banana", "AP/hair drier", "latency.end_to_end.p50")),
+    ]
+    findings = (*(judged.findings[0].model_copy(update=update) for update in named), *judged.findings[1:])
     (tmp_path / "page.html").write_text(
         verdict_html(judged.model_copy(update={"findings": findings})), encoding="utf-8"
     )
     with browser() as started:
         for width in WIDTHS:
             seen = look(started, tmp_path / "page.html", width)
-            assert (seen.console, seen.requests, seen.scroll_width, seen.cut) == ([], [], width, 0)
+            assert (seen.console, seen.requests, seen.scroll_width, seen.cut, seen.broken) == ([], [], width, 0, [])
             assert "−0.133 to +0.012" in seen.text

@@ -17,6 +17,8 @@ from edgewright.pipeline.report.figures import Plot, drawn
 from edgewright.pipeline.report.plots import Point, confusion, pareto_front, precision_recall
 from edgewright.pipeline.report.schema import BundleIdentity, DataIdentity, Measurement, Report
 from edgewright.pipeline.report.worst import worst_images
+from edgewright.runtime.draw import annotate
+from edgewright.runtime.results import Detections
 
 pytest.importorskip("matplotlib")
 
@@ -110,6 +112,7 @@ def test_a_browser_shows_all_figures_without_complaint_or_scrolling_aside(
 ) -> None:
     seen = look(chromium, page, width)
     assert (seen.console, seen.requests, seen.scroll_width) == ([], [], width)
+    assert (seen.cut, seen.broken) == (0, [])
     # Accuracy against latency, stages, two releases' curves and confusions, and the classes.
     assert seen.figures == 7
     assert len(seen.names) == 7
@@ -171,6 +174,23 @@ def test_images_of_other_data_are_not_compared(files: tuple[Path, Path]) -> None
     whole = matched(truth(), None, results(set()), max_detections=100)
     fewer = PerImage({"": whole.matches[""].of_images(np.arange(5))})
     assert worst_images(fewer, whole, 3) == ()
+
+
+def test_panoptic_maps_are_scored_by_the_quality_of_their_segments() -> None:
+    from edgewright.pipeline.metrics.image_sums import sums_of
+    from edgewright.pipeline.metrics.panoptic import SegmentCounts
+    from edgewright.pipeline.per_image import PerImage
+
+    def kept(*tables: list[list[float]]) -> PerImage:
+        sums = sums_of([7, 8], [np.array(table) for table in tables], (2, 4))
+        return PerImage(segments=SegmentCounts(("road", "car"), np.array([False, True]), sums))
+
+    # Sum of the overlaps of hits, hits, false alarms, misses; PQ is the first / (hits + half of the others), by hand.
+    good = kept([[0.9, 1, 0, 0], [0.7, 1, 0, 0]], [[0.9, 1, 0, 0], [0, 0, 0, 0]])
+    bad = kept([[0.8, 1, 0, 0], [0, 0, 1, 1]], [[0.9, 1, 0, 0], [0, 0, 0, 0]])
+    (worst,) = worst_images(bad, good, 3)
+    assert worst.image_id == 7
+    assert [worst.candidate, worst.baseline] == pytest.approx([0.8 / 2, 0.8])
 
 
 @pytest.mark.parametrize(
@@ -247,8 +267,24 @@ def test_a_page_of_another_name_than_html_is_refused(
     assert "the page is HTML" in capsys.readouterr().err
 
 
-def test_the_images_that_lost_most_are_shown_with_what_is_there(tmp_path: Path) -> None:
-    """A network that finds nothing, beside the one it is made of."""
+def f1(found: Detections, truth: Detections) -> float:
+    """Of boxes that overlap by half or more with one of their class; enough where no two objects overlap so."""
+    corners = np.concatenate([found.boxes_xyxy, truth.boxes_xyxy])
+    low, high = (
+        f(found.boxes_xyxy[:, None, part], truth.boxes_xyxy[None, :, part])
+        for f, part in ((np.maximum, slice(0, 2)), (np.minimum, slice(2, 4)))
+    )
+    shared = np.prod(np.clip(high - low, 0, None), axis=2)
+    areas = np.prod(corners[:, 2:] - corners[:, :2], axis=1)
+    overlap = shared / (areas[: len(found), None] + areas[None, len(found) :] - shared)
+    hit = ((overlap >= 0.5) & (found.class_ids[:, None] == truth.class_ids)).any(axis=0).sum()
+    return float(2 * hit / (len(found) + len(truth)))
+
+
+def test_the_images_that_lost_most_are_shown_with_what_their_scores_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network that finds nothing, beside the one it is made of, which shows almost nothing where it runs live."""
     from tests.planted import planted
 
     from edgewright import configs
@@ -257,7 +293,15 @@ def test_the_images_that_lost_most_are_shown_with_what_is_there(tmp_path: Path) 
     from edgewright.pipeline.exporting import export
     from edgewright.pipeline.recipe import export_request
 
-    good = export(export_request(str(Path(configs.__file__).parent / "conveyor.yaml"), {}), tmp_path / "good")
+    drawn_results: list[Any] = []
+
+    def annotated(image: Any, found: Any, labels: Any) -> Any:
+        drawn_results.append(found)
+        return annotate(image, found, labels)
+
+    monkeypatch.setattr("edgewright.pipeline.report.worst.annotate", annotated)
+    shipped = export(export_request(str(Path(configs.__file__).parent / "conveyor.yaml"), {}), tmp_path / "shipped")
+    good = planted(shipped, tmp_path / "good", postprocess={"conf_threshold": 0.99})
     bad = planted(good, tmp_path / "bad", preprocess={"scale": 1 / 255})
     for name, bundle in (("good", good), ("bad", bad)):
         path = tmp_path / f"{name}.json"
@@ -271,3 +315,8 @@ def test_the_images_that_lost_most_are_shown_with_what_is_there(tmp_path: Path) 
     # Three scenes: found by the candidate, by the baseline, and true.
     assert html.count('<img src="data:image/jpeg;base64,') == 9
     assert html.count("with what is there") == 3
+    assert len(re.findall(r"<figcaption>baseline, from score 0\.\d\d on</figcaption>", html)) == 3
+    stated = re.findall(r": ([\d.]+) now, ([\d.]+) before</h3>", html)
+    for (now, before), *results in zip(stated, *(drawn_results[n::3] for n in range(3)), strict=True):
+        candidate, baseline, truth = results
+        assert (f"{f1(candidate, truth):.2f}", f"{f1(baseline, truth):.2f}") == (now, before)
