@@ -17,6 +17,8 @@ from edgewright.runtime.spec import PostprocessSpec
 
 # What decides which results there are; the engine and its precision are what a release changes.
 _SETTINGS = (*PostprocessSpec.model_fields, "tiles", "tiles.overlap", "tiles.whole", "proposals", "proposals.count")
+# Nothing else of the postprocessing changes a class map.
+_OF_CLASS_MAPS = tuple(name for name in _SETTINGS if name not in PostprocessSpec.model_fields or name == "refine")
 _RESAMPLES = 200
 _NORMAL_95 = 1.959964
 
@@ -78,7 +80,8 @@ def incomparable(report: Report, bundle: Bundle, settings: Mapping[str, Any], na
     theirs = report.settings.get("evaluate")
     if theirs is None or all(report.measurement(name) is None for name in names):
         return f"the baseline has none of {', '.join(names)}; give a report of `edgewright evaluate`"
-    differing = [key for key in _SETTINGS if theirs.get(key) != settings.get(key)]
+    compared = _OF_CLASS_MAPS if bundle.spec.task == "semantic" else _SETTINGS
+    differing = [key for key in compared if theirs.get(key) != settings.get(key)]
     if differing:
         return _different_settings(differing, theirs, settings)
     return ""
