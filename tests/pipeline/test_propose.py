@@ -96,7 +96,8 @@ def test_a_run_tells_the_time_of_the_search_apart(bundle: Bundle, tmp_path: Path
     )
     assert run("run", bundle.path, *words) == 0
     for line in lines(sink):
-        assert list(line["latency_ms"]) == ["capture", "propose", "prepare", "infer", "finish"]
+        # The drawn pictures are labelled, so the run is watched.
+        assert list(line["latency_ms"]) == ["capture", "propose", "prepare", "infer", "finish", "watch"]
         assert line["latency_ms"]["propose"] > line["latency_ms"]["prepare"]
     stages = [row.split()[0] for row in capsys.readouterr().out.splitlines() if row]
     assert stages[stages.index("capture") + 1] == "propose"
