@@ -9,8 +9,8 @@ import numpy.typing as npt
 from edgewright.runtime.geometry import Placement
 from edgewright.runtime.heads import Outputs, check_finite
 from edgewright.runtime.heads.dense import detect
-from edgewright.runtime.masks import Grid, Window, box_mask, cells_under, output_grid, pixel_window
-from edgewright.runtime.results import Detections
+from edgewright.runtime.masks import Grid, Hats, Window, cells_under, hats_of, output_grid, pixel_window
+from edgewright.runtime.results import BoxMask, Detections
 from edgewright.runtime.spec import ModelSpec, PostprocessSpec
 
 ROLES = ("boxes", "scores", "coefficients", "prototypes")
@@ -30,18 +30,22 @@ def decode(outputs: Outputs, spec: ModelSpec, placement: Placement, settings: Po
     prototypes = np.asarray(outputs["prototypes"][0], np.float32)
     check_finite(coefficients, "coefficients")
     check_finite(prototypes, "prototypes")
-    grid = output_grid(placement, spec.preprocess.size_hw, (prototypes.shape[1], prototypes.shape[2]))
+    map_hw = (prototypes.shape[1], prototypes.shape[2])
+    grid = output_grid(placement, spec.preprocess.size_hw, map_hw)
     # Bolya et al., "YOLACT", arXiv:1904.02689, section 3: mask = sigmoid(prototypes * coefficients) above the threshold.
     least = math.log(settings.mask_threshold / (1 - settings.mask_threshold))
+    hats = hats_of(grid, map_hw, placement.source_hw)
     masks = []
     for weights, box in zip(coefficients, found.boxes_xyxy, strict=True):
-        logits, part = _logits(weights, prototypes, grid, pixel_window(box, placement.source_hw))
-        masks.append(box_mask(logits, part, box, placement.source_hw, threshold=least))
+        window = pixel_window(box, placement.source_hw)
+        masks.append(BoxMask(window[:2], _logits(weights, prototypes, grid, hats, window) >= least))
     return replace(found, masks=tuple(masks))
 
 
-def _logits(weights: Floats, prototypes: Floats, grid: Grid, window: Window) -> tuple[Floats, Grid]:
-    """The mask's logits in the cells around `window`, and the grid of these cells."""
-    x1, y1, x2, y2 = cells_under(window, grid, (prototypes.shape[1], prototypes.shape[2]), margin=1)
-    logits = np.tensordot(weights, prototypes[:, y1:y2, x1:x2], axes=1)
-    return np.asarray(logits, np.float32), grid.shifted((x1, y1))
+def _logits(weights: Floats, prototypes: Floats, grid: Grid, hats: Hats, window: Window) -> Floats:
+    """The mask's logits at the pixels of `window`, none when it is empty."""
+    if window[2] <= window[0] or window[3] <= window[1]:
+        return np.zeros((0, 0), np.float32)
+    x1, y1, x2, y2 = cells = cells_under(window, grid, (prototypes.shape[1], prototypes.shape[2]), margin=1)
+    part = prototypes[:, y1:y2, x1:x2].reshape(len(weights), -1)
+    return hats.interpolate((weights @ part).reshape(y2 - y1, x2 - x1), cells, window)

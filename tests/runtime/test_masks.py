@@ -11,6 +11,7 @@ from edgewright.runtime.masks import (
     Grid,
     box_mask,
     cells_under,
+    hats_of,
     interpolate,
     mask_of_runs,
     nearest,
@@ -99,6 +100,20 @@ def test_the_cells_around_a_window_are_all_that_interpolation_needs(
     part = interpolate(np.ascontiguousarray(values[y1:y2, x1:x2]), grid.shifted((x1, y1)), window)
     # The positions of samples are rounded to 1/32 of a cell in both.
     np.testing.assert_allclose(part, interpolate(values, grid, window), atol=0.3)
+
+
+@given(st.tuples(scales, scales), st.tuples(st.floats(-9, 9), st.floats(-9, 9)), sides, sides, sides, sides)
+def test_products_with_hats_interpolate_as_numpy_does_in_each_direction(
+    scale: tuple[float, float], offset: tuple[float, float], x: int, y: int, w: int, h: int
+) -> None:
+    values, grid, window = random_values(1, (30, 40)), Grid(scale, offset), (x, y, x + w, y + h)
+    x1, y1, x2, y2 = cells = cells_under(window, grid, (30, 40), margin=1)
+    got = hats_of(grid, (30, 40), (y + h, x + w)).interpolate(values[y1:y2, x1:x2], cells, window)
+    places_x = (np.arange(x, x + w) + 0.5) * scale[0] + offset[0] - 0.5
+    places_y = (np.arange(y, y + h) + 0.5) * scale[1] + offset[1] - 0.5
+    across = np.stack([np.interp(places_x, np.arange(40), row) for row in values])
+    wanted = np.stack([np.interp(places_y, np.arange(30), column) for column in across.T], axis=1)
+    np.testing.assert_allclose(got, wanted, atol=1e-3)
 
 
 @pytest.mark.parametrize("resize", ["letterbox", "letterbox_top_left", "stretch"])
