@@ -1,6 +1,6 @@
 """A recorded run and a bundle on the recorded frames: what would be lost, new or called otherwise."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from importlib import import_module
 from itertools import islice
@@ -10,7 +10,7 @@ from typing import Any
 from edgewright.pipeline.agreement import class_table, renumbered
 from edgewright.pipeline.compare import Compared, Runner, Subject, check_comparable, identity, notes
 from edgewright.pipeline.comparison import Comparison, Side
-from edgewright.pipeline.comparison_totals import Totals
+from edgewright.pipeline.comparison_totals import Totals, WorstFrame
 from edgewright.pipeline.console import progress
 from edgewright.pipeline.report.schema import utc_now
 from edgewright.pipeline.track_differences import TrackTotals
@@ -72,7 +72,7 @@ def compare_recording(
         worst=tuple(frame.difference for frame in worst if frame.differs),
         first_difference=None,
         limits=held,
-        notes=(*notes(header.labels, spec.labels, recording.skipped), *second.notes, *_own_notes(header, b)),
+        notes=(*notes(header.labels, spec.labels, recording.skipped), *second.notes, *_own_notes(header, b, worst)),
         created=utc_now(),
     )
     return Compared(comparison, worst, (header.labels, spec.labels))
@@ -145,7 +145,12 @@ def _settings(spec: ModelSpec, asked: Mapping[str, Any]) -> PostprocessSpec:
     return spec.postprocess.model_copy(update=changes)
 
 
-def _own_notes(header: Header, b: Runner) -> Iterator[str]:
+def _own_notes(header: Header, b: Runner, worst: Sequence[WorstFrame]) -> Iterator[str]:
+    if any(frame.differs for frame in worst):
+        yield (
+            "a recording keeps no tensors, so no first stage that differs is sought; with both bundles at hand: "
+            "compare A B --frames replay:DIR"
+        )
     asked, settings = header.about["asked"], header.about["settings"]
     given = ", ".join(f"--{name} {value}" for name, value in asked.items() if name != "blur")
     if given:

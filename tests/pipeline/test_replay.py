@@ -308,6 +308,7 @@ def test_a_bundle_agrees_with_its_own_recorded_run(verb: Verb, good: Bundle, fil
     assert (status, err) == (0, "")
     assert "holds: lost 0, at most 0 may be" in out
     assert "B runs as the recorded run did: --conf 0.4" in out
+    assert "first stage" not in out
 
 
 def test_lost_objects_and_lost_tracks_are_told_and_limited(
@@ -332,7 +333,11 @@ def test_lost_objects_and_lost_tracks_are_told_and_limited(
     # The tracker saw less sure objects than that; they are not what the run reported.
     assert not any("the least score is" in note for note in found.notes)
     assert "EXCEEDED: lost" in out
+    assert "a recording keeps no tensors, so no first stage that differs is sought" in out
     assert "lost: nut #" in page.read_text()
+    status, out, _ = verb("compare", good.path, blind.path, "--frames", f"replay:{tmp_path}/r", "--max-lost", 0.1)
+    assert status == 1
+    assert "never scores above 0 in B" in out
 
 
 @pytest.mark.parametrize(
