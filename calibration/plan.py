@@ -2,15 +2,19 @@
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Literal
 
 import onnx
+from pydantic import ValidationError
 
 from edgewright.calibration.collectors import threshold
 from edgewright.calibration.network import Network
 from edgewright.calibration.observe import Observation
 from edgewright.calibration.qdq import Activation, Range, ranges_of, write_qdq
 from edgewright.calibration.sites import Sites, choose_sites
+from edgewright.runtime.bundle import first_problem
+from edgewright.runtime.errors import UsageError
 from edgewright.runtime.spec import Strict
 
 
@@ -46,6 +50,23 @@ class Plan(Strict):
         if self.float_layers:
             words.append(f"{len(self.float_layers)} layers float")
         return ", ".join(words)
+
+
+def read_plan(path: Path) -> Plan:
+    """The plan in a file; UsageError when there is none."""
+    try:
+        plan = Plan.model_validate_json(path.read_bytes())
+    except OSError as err:
+        raise UsageError(
+            f"plan {path} cannot be read: {err.strerror}; give calibration/plan.json of a quantized bundle"
+        ) from err
+    except ValidationError as err:
+        raise UsageError(
+            f"plan {path}: {first_problem(err)}; give calibration/plan.json of a quantized bundle"
+        ) from err
+    if not plan.model_fields_set:
+        raise UsageError(f"plan {path} says nothing; give calibration/plan.json of a quantized bundle")
+    return plan
 
 
 def sites_of(plan: Plan, network: Network) -> Sites:

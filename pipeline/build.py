@@ -114,8 +114,9 @@ def _quantize(recipe: Recipe, bundle: Bundle, folder: Path, tell: Tell) -> Bundl
     """The bundle with the precisions that pay; the same one where the recipe does not ask for any."""
     if recipe.quantize_for is None:
         return bundle
+    from edgewright.calibration.plan import read_plan
     from edgewright.pipeline.datasets import open_dataset
-    from edgewright.pipeline.quantizing import quantize, read_plan
+    from edgewright.pipeline.quantizing import quantize
 
     data, path = str(recipe.calibration_data), folder / _QUANTIZED
     evaluation = None if recipe.data is None else open_dataset(recipe.data)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 import onnx
-from pydantic import ValidationError
 
 from edgewright.calibration.artefacts import NewFile, half_model, strong_model, weak_float_model, with_files
 from edgewright.calibration.isa import sums_exactly
@@ -20,11 +19,12 @@ from edgewright.calibration.samples import USUAL, Audit, CalibrationSet, choose
 from edgewright.calibration.search import LEAST_GAIN, Found, Log, Score, Trial, kept_because, search
 from edgewright.calibration.sensitivity import LayerDamage
 from edgewright.pipeline.calibration_images import candidates, digests, feeds_of
+from edgewright.pipeline.color_order import ColorOrder, check_color_order, color_order
 from edgewright.pipeline.datasets import Dataset
 from edgewright.pipeline.quantization_bench import Bench, Scorer
 from edgewright.runtime.atomic import check_writable_target
 from edgewright.runtime.backends import BackendOptions, open_backend
-from edgewright.runtime.bundle import Bundle, first_problem
+from edgewright.runtime.bundle import Bundle
 from edgewright.runtime.errors import CalibrationError, UsageError
 from edgewright.runtime.spec import Strict
 
@@ -66,6 +66,7 @@ class QuantizationReport(Strict):
     layers: tuple[LayerDamage, ...] = ()
     kept: dict[str, str]
     audit: Audit
+    colors: ColorOrder | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ def quantize(
     images: int = USUAL,
     fewest: int | None = None,
     allow_overlap: bool = False,
+    allow_color_order: bool = False,
     plans: Sequence[Plan] | None = None,
     rank: bool = False,
     score: Scorer | None = None,
@@ -113,6 +115,9 @@ def quantize(
     folder = work or output.parent / f".{output.name}.work"
     folder.mkdir(parents=True, exist_ok=True)
     chosen = _calibration_set(bundle, data, evaluation, images, fewest, allow_overlap, seed)
+    colors = color_order(bundle, chosen.images, backend=_BACKENDS[target], threads=threads)
+    if not allow_color_order:
+        check_color_order(colors, bundle)
     feeds = feeds_of(bundle, chosen.images, seed=seed)
     network = prepared(onnx.load(str(bundle.file(_float_model(bundle)))))
     widest = sites_of(Plan(keep_heads=False), network)
@@ -138,26 +143,9 @@ def quantize(
     if rank and not bench.layers:
         tell("rank the layers")
         bench.ranking()
-    result = _release(bundle, output, bench, found, chosen, target, data, replace=replace, tell=tell)
+    result = _release(bundle, output, bench, found, chosen, colors, target, data, replace=replace, tell=tell)
     shutil.rmtree(folder, ignore_errors=True)
     return result
-
-
-def read_plan(path: Path) -> Plan:
-    """The plan in a file; UsageError when there is none."""
-    try:
-        plan = Plan.model_validate_json(path.read_bytes())
-    except OSError as err:
-        raise UsageError(
-            f"plan {path} cannot be read: {err.strerror}; give calibration/plan.json of a quantized bundle"
-        ) from err
-    except ValidationError as err:
-        raise UsageError(
-            f"plan {path}: {first_problem(err)}; give calibration/plan.json of a quantized bundle"
-        ) from err
-    if not plan.model_fields_set:
-        raise UsageError(f"plan {path} says nothing; give calibration/plan.json of a quantized bundle")
-    return plan
 
 
 def default_plans(network: Network, target: Target) -> tuple[Plan, ...]:
@@ -225,6 +213,7 @@ def _release(
     bench: Bench,
     found: Found,
     chosen: CalibrationSet,
+    colors: ColorOrder | None,
     target: Target,
     data: str,
     *,
@@ -255,6 +244,7 @@ def _release(
         layers=bench.layers,
         kept=sites_of(plan or Plan(), bench.network).kept,
         audit=audit,
+        colors=colors,
     )
     path = bench.folder / "report.json"
     path.write_text(json.dumps(report.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")

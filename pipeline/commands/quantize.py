@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 )
 @click.option("--allow-overlap", is_flag=True, help="Calibrate on images that are scored on as well.")
 @click.option(
+    "--allow-color-order", is_flag=True, help="Calibrate although exchanging red and blue makes the network surer."
+)
+@click.option(
     "--plan",
     "plan_path",
     metavar="FILE",
@@ -65,6 +68,7 @@ def command(
     images: int,
     min_images: int | None,
     allow_overlap: bool,
+    allow_color_order: bool,
     plan_path: str | None,
     rank_layers: bool,
     plots: str | None,
@@ -78,9 +82,10 @@ def command(
     The exit status is 0 when int8 is in the new bundle, 1 when it does not pay; the report says why. An interrupted run goes
     on where it was.
     """
+    from edgewright.calibration.plan import read_plan
     from edgewright.pipeline.console import console, result_console, write_json
     from edgewright.pipeline.datasets import open_dataset
-    from edgewright.pipeline.quantizing import quantize, read_plan
+    from edgewright.pipeline.quantizing import quantize
     from edgewright.runtime import plugins
     from edgewright.runtime.bundle import load_bundle
 
@@ -97,6 +102,7 @@ def command(
             images=images,
             fewest=min_images,
             allow_overlap=allow_overlap,
+            allow_color_order=allow_color_order,
             plans=None if plan_path is None else (read_plan(Path(plan_path)),),
             rank=rank_layers,
             threads=threads,
