@@ -43,7 +43,8 @@ def check_available(name: str) -> None:
         return
     raise SinkError(
         f"{name}: this OpenCV was built without GStreamer and PyGObject is not installed; use the OpenCV of the system (JetPack: "
-        "`python3-opencv`), or install `python3-gi gstreamer1.0-plugins-base` for the system's Python"
+        "`python3-opencv`), or install `python3-gi gstreamer1.0-plugins-base` for the system's Python (an environment sees it when made "
+        "with --system-site-packages)"
     )
 
 

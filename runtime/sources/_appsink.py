@@ -1,6 +1,8 @@
 """A GStreamer pipeline by PyGObject, for an OpenCV that was built without GStreamer."""
 
+import ctypes
 import time
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -126,6 +128,7 @@ class Library:
 
 def gstreamer(name: str) -> Library:
     """GStreamer by PyGObject, started; SourceError when that cannot be."""
+    _keep_one_unwinder()
     try:
         gi: Any = import_module("gi")
         # GstApp gives appsinks their methods.
@@ -137,3 +140,10 @@ def gstreamer(name: str) -> Library:
     libraries: Any = import_module("gi.repository")
     libraries.Gst.init(None)
     return Library(libraries.Gst, libraries.GLib.Error)
+
+
+def _keep_one_unwinder() -> None:
+    """Debian's GStreamer brings libunwind, whose functions of the same names then take the place of those of GCC for libraries that
+    are loaded before, and the next C++ exception in OpenVINO ends the process. What is global first is found first."""
+    with suppress(OSError):
+        ctypes.CDLL("libgcc_s.so.1", mode=ctypes.RTLD_GLOBAL)

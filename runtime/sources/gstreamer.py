@@ -51,8 +51,8 @@ def open_pipeline(name: str, pipeline: str) -> "GStreamerSource":
         return GStreamerSource(name, AppSink(name, whole))
     raise SourceError(
         f"{name}: this OpenCV was built without GStreamer and PyGObject is not installed; use the OpenCV of the system (JetPack: "
-        "`python3-opencv`), install `python3-gi gstreamer1.0-plugins-base` for the system's Python, or read a network camera "
-        "by rtsp:// and a local one by camera:, which need neither"
+        "`python3-opencv`), install `python3-gi gstreamer1.0-plugins-base` for the system's Python (an environment sees it when made "
+        "with --system-site-packages), or read a network camera by rtsp:// and a local one by camera:, which need neither"
     )
 
 

@@ -1,7 +1,10 @@
 """Real pipelines of GStreamer, read by PyGObject: their pictures, their ends and their failures."""
 
+import importlib
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -169,3 +172,19 @@ def test_a_run_takes_every_frame_of_a_test_source_and_draws_it(tmp_path: Path) -
     assert len(shown) == 20
     assert shown[3].name.startswith("gstreamer_videotestsrc_num-buffers_20_video")
     assert shown[3].name.endswith("_000003.jpg")
+
+
+def test_openvino_lives_beside_gstreamer(tmp_path: Path) -> None:
+    """Where GStreamer brings libunwind, exceptions of C++ once ended the process; so it is one of its own."""
+    pytest.importorskip("openvino")
+    bundle = tiny_bundle(tmp_path)
+    code = "import sys; from edgewright.pipeline.cli import main; sys.exit(main(sys.argv[1:]))"
+    words = ["run", str(bundle.path), "--backend", "ov", "--threads", "1"]
+    words += ["--source", "gstreamer:videotestsrc num-buffers=5 ! video/x-raw,width=64,height=48"]
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "alone" / "gi").symlink_to(Path(str(importlib.import_module("gi").__file__)).parent)
+    packages = {**os.environ, "PYTHONPATH": str(tmp_path / "alone")}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], env=packages, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
