@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from edgewright.runtime import plugins
 from edgewright.runtime.errors import ExportError
 
 _FIRST = 10
@@ -21,7 +22,11 @@ def read_state(path: Path) -> dict[str, Any]:
     A checkpoint may keep them under a key such as "state_dict" or "model"; the prefix "module." of parallel training goes.
     """
     if not path.is_file():
-        raise ExportError(f"there is no weights file {path}; check the path, or use --weights none for random weights")
+        words = () if path.suffix else ("default", "none")
+        raise ExportError(
+            f"there is no weights file {path}{plugins.suggestion(str(path), words)}; check the path, or use --weights none for random "
+            "weights"
+        )
     state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_checkpoint(path)
     for key in _NESTED:
         if isinstance(state.get(key), Mapping):

@@ -21,9 +21,10 @@ def load(request: ExportRequest) -> TorchNetwork:
     name = request.source.partition("/")[2]
     known = [n for kind in (models.detection, models.segmentation) for n in models.list_models(module=kind)]
     if name not in known:
+        offered = [n for n in known if not n.startswith("keypointrcnn")]  # no family has a head for keypoints
         raise UsageError(
-            f"torchvision has no detection or segmentation network '{name}'{plugins.suggestion(name, known)}; "
-            f"there are: {', '.join(sorted(known))}"
+            f"torchvision has no detection or segmentation network '{name}'{plugins.suggestion(name, offered)}; "
+            f"there are: {', '.join(sorted(offered))}"
         )
     default = models.get_model_weights(name).DEFAULT
     categories = tuple(default.meta["categories"])

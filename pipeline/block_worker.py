@@ -14,6 +14,7 @@ import numpy as np
 
 from edgewright.pipeline.latency import Run, time_frame, warm_up
 from edgewright.runtime.bundle import load_bundle
+from edgewright.runtime.errors import EdgeError
 from edgewright.runtime.predictor import open_predictor
 
 
@@ -45,4 +46,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except EdgeError as err:
+        sys.exit(str(err))  # its last words on stderr, which whoever started it passes on

@@ -79,6 +79,7 @@ def test_once_the_engine_is_there_it_starts_on_tensorrt(board: Path) -> None:
 
 
 def test_a_build_that_fails_leaves_the_program_on_onnx_runtime(board: Path) -> None:
+    (board / "run/engine-ready").touch()  # of the bundle before
     assert call(board, "edgewright-build-engine", **SETTINGS, COMPILE_STATUS="3").returncode == 3
     assert "--backend ort" in call(board, "edgewright-start", **SETTINGS).stdout
 

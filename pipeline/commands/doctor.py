@@ -81,9 +81,10 @@ def _print(machine: "Machine", findings: "Sequence[Finding]") -> None:
 
     out = result_console()
     identity, software = machine.device.identity, machine.device.software
-    names = (identity.get("board"), identity.get("cpu_model"), software.get("distribution"), software.get("edgewright"))
-    board, processor, system, version = (str(name or "unknown") for name in names)
-    out.print(f"edgewright {version} on {board}, {processor}, {system}", markup=False, highlight=False)
+    # Virtual machines name no board, and some boards no processor.
+    names = (identity.get("board"), identity.get("cpu_model"), software.get("distribution"))
+    place = ", ".join(str(name) for name in names if name) or "an unknown machine"
+    out.print(f"edgewright {software.get('edgewright')} on {place}", markup=False, highlight=False)
     for finding in findings:
         mark = "PROBLEM" if finding.status == "problem" else finding.status
         out.print(

@@ -75,8 +75,9 @@ from edgewright.pipeline.commands._options import json_option
 @click.option("--force", is_flag=True, help="Replace BUNDLE if it exists.")
 @json_option
 def command(source: str, network: str | None, output: str, force: bool, json_path: str | None, **options: Any) -> None:
-    """Make a bundle of the trained network SOURCE: an ONNX file, torchvision/NAME, PACKAGE.MODULE:FACTORY (a function of yours
-    that returns a torch network), or a recipe (.yaml) that names one of these: a file, or a built-in one such as yolox_nano.yaml.
+    """Make a bundle of the trained network SOURCE: an ONNX file, torchvision/NAME, transformers/ID or transformers/FOLDER,
+    smp/ARCHITECTURE:ENCODER, PACKAGE.MODULE:FACTORY (a function of yours that returns a torch network), or a recipe (.yaml) that
+    names one of these: a file, or a built-in one such as yolox_nano.yaml.
 
     The family makes the outputs follow a head, labels and shapes are checked, a torch network is compared with its graph in
     ONNX Runtime and OpenVINO, the graph runs once on a picture, and the outputs become the bundle's golden tensors.

@@ -51,7 +51,7 @@ def command(bundle: str, target: str, precision: str | None, sarif_path: str | N
     if sarif_path is not None:
         from importlib import metadata
 
-        write_json(sarif_path, sarif(findings, artifact=bundle, version=metadata.version("edgewright")))
+        write_json(sarif_path, sarif(checked, path=Path(bundle), version=metadata.version("edgewright")))
     click.echo(f"{target}: {_sentence(verdict(findings), findings)}")
     return 1 if verdict(findings) == "fails" else 0
 
@@ -74,8 +74,7 @@ def _plain(graph: Any) -> dict[str, Any]:
 
 
 def _sentence(verdict: str, findings: "list[Finding]") -> str:
-    errors = sum(finding.level == "error" for finding in findings)
-    warnings = sum(finding.level == "warning" for finding in findings)
     if verdict == "ok":
         return "no rule objects"
-    return f"{errors} errors, {warnings} warnings"
+    counts = [(level, sum(finding.level == level for finding in findings)) for level in ("error", "warning")]
+    return ", ".join(f"{count} {level}{'' if count == 1 else 's'}" for level, count in counts)

@@ -319,7 +319,7 @@ FAILURES = (
         "[ONNXRuntimeError] : 1 : FAIL : Load model from model.onnx failed: Unsupported model IR version: 10, max supported IR version: 9",
         (r"unsupported model ir version", r"opset \d+ is under development and support for this is limited"),
         "ONNX Runtime is older than the file",
-        "pip install --upgrade onnxruntime, or export with a lower --opset",
+        "pip install --upgrade onnxruntime, or export the file again, with an older onnx and a lower opset_version",
         "microsoft/onnxruntime issues 20559 and 15874",
     ),
     Failure(

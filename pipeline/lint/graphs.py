@@ -65,6 +65,11 @@ def _checked(path: Path, name: str, target: Target, precision: str, dialect: Dia
     except Exception as err:  # protobuf and the file system each raise their own kinds
         reason = first_line(err, limit=120)
         raise UsageError(f"{path} cannot be read as ONNX ({reason}); give a bundle or an ONNX file") from err
+    # To protobuf no bytes are a message too, whose rules nothing breaks.
+    if not model.graph.output:
+        raise UsageError(
+            f"{path} is no ONNX network, for it has no output; export it again, or give a bundle or an ONNX file"
+        )
     return CheckedGraph(name, precision, lint(model, target, precision=precision, dialect=dialect))
 
 

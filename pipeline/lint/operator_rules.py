@@ -11,7 +11,7 @@ import onnx
 
 from edgewright.calibration.network import attribute
 from edgewright.pipeline.lint import Context, Finding
-from edgewright.runtime.tensorrt.targets import Version
+from edgewright.runtime.tensorrt.targets import NEWEST_KNOWN, Version
 
 _DOCS = "onnx-tensorrt, docs/operators.md"
 _RTX = "TensorRT-RTX 1.7.1, parser and builder"
@@ -49,7 +49,14 @@ _DATA_DEPENDENT = ("NonZero", "NonMaxSuppression", "Unique", "Compress")
 
 
 def check(context: Context) -> Iterator[Finding]:
-    """One finding for each node that is not read as it stands."""
+    """One finding for each node that is not read as it stands, and one for a version that came after these rules."""
+    if context.target.tensorrt[: len(NEWEST_KNOWN)] > NEWEST_KNOWN:
+        newest = ".".join(map(str, NEWEST_KNOWN))
+        yield Finding(
+            "unknown-version", "warning", None,
+            f"TensorRT {context.target.version} is newer than {newest}, up to which these rules are known to hold",
+            "build the engine on the device, which tells", "this table of rules",
+        )  # fmt: skip
     if context.opset > context.target.opset:
         yield Finding(
             "opset", "error", None,

@@ -171,7 +171,7 @@ def _of_jetpack(text: str) -> Target:
     # JetPack 6.2.1 has the TensorRT of 6.2; jetpack6 means its newest.
     family = [t for t in _JETSONS if t.name.startswith(f"{text}.") or text.startswith(f"{t.name}.")]
     if not exact and not family:
-        known = [target.name for target in _JETSONS]
+        known = [target.name for target in _JETSONS if target.tensorrt >= OLDEST]
         raise UsageError(
             f"there is no target '{text}'{plugins.suggestion(text, known)}; there are: {', '.join(known)}, openvino, and "
             "trtVERSION@smNN for any other"

@@ -111,6 +111,7 @@ def test_a_random_network_fails_parity_and_leaves_no_bundle(project: Path) -> No
         ("tiny_networks:broken", "ValueError: no data folder"),
         ("tiny_networks:stranger", "gives a Conv2d, which no family knows"),
         ("torchvision/fasterrcnn_resnet50", "(did you mean 'fasterrcnn_resnet50_fpn'?)"),
+        ("torchvision/keypointrcnn", "fcos_resnet50_fpn, lraspp"),  # keypoint networks, which are not taken, are not offered
         ("tiny_networks:wordy", "ValueError: no data folder; it is called without arguments"),
         ("tiny_networks:script", "SystemExit: 4"),
         ("network", "'network' is no source that export knows"),
@@ -218,6 +219,8 @@ def test_a_checkpoint_with_code_is_refused_and_the_code_does_not_run(project: Pa
         read_state(project / "text.pth")
     with pytest.raises(ExportError, match="there is no weights file"):
         read_state(project / "none.pth")
+    with pytest.raises(ExportError, match=r"no weights file defalt \(did you mean 'default'\?\)"):
+        read_state(Path("defalt"))
 
 
 def test_the_labels_give_the_number_of_classes_of_a_random_network(project: Path) -> None:

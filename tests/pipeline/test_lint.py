@@ -19,7 +19,8 @@ from edgewright.calibration.observe import observe
 from edgewright.calibration.plan import Plan, sites_of
 from edgewright.pipeline.cli import main
 from edgewright.pipeline.lint import Finding, lint, verdict
-from edgewright.pipeline.lint.graphs import OPENVINO
+from edgewright.pipeline.lint.graphs import OPENVINO, CheckedGraph, graphs_of
+from edgewright.pipeline.lint.sarif import sarif
 from edgewright.runtime.errors import UsageError
 from edgewright.runtime.tensorrt.targets import find_target
 
@@ -357,6 +358,27 @@ def test_the_command_exits_with_1_on_an_error_and_writes_json_and_sarif(
     assert run("lint", tmp_path / "good.onnx", "--target", "jetpack6.2", "--precision", "int8") == 0
 
 
+def test_the_log_of_a_bundle_says_which_of_its_files_a_finding_is_in(tmp_path: Path) -> None:
+    graph = CheckedGraph("trt weak/int8.onnx", "int8", lint(broken(WEAK, zero_points(np.int8(3))), TRT103))
+    log = sarif([graph], path=tmp_path, version="1")
+    places = {
+        result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for result in log["runs"][0]["results"]
+    }
+    # SARIF 2.1.0, 3.4.3: uri is a URI reference of RFC 3986, in which no space stands.
+    assert places == {f"{tmp_path.as_posix()}/trt%20weak/int8.onnx"}
+
+
+def test_a_file_without_a_network_is_refused_and_not_found_good(tmp_path: Path) -> None:
+    (tmp_path / "empty.onnx").touch()  # to protobuf an empty file is a valid message
+    with pytest.raises(UsageError, match=r"empty\.onnx is no ONNX network"):
+        graphs_of(tmp_path / "empty.onnx", TRT103, None)
+
+
+def test_a_version_that_came_after_the_rules_is_not_found_good() -> None:
+    assert {finding.rule for finding in lint(STRONG, find_target("trt12.1"), precision="int8")} == {"unknown-version"}
+    assert lint(STRONG, find_target("trt11.4"), precision="int8") == []
+
+
 def test_unknown_old_and_known_bad_targets_are_refused() -> None:
     for text, said in (
         ("jetpack6.5", "did you mean"),
@@ -367,6 +389,8 @@ def test_unknown_old_and_known_bad_targets_are_refused() -> None:
     ):
         with pytest.raises(UsageError, match=said):
             find_target(text)
+    with pytest.raises(UsageError, match=r"there are: jetpack5\.1, "):
+        find_target("jetpack9")
 
 
 def test_a_verdict_counts_the_worst_finding() -> None:
