@@ -124,7 +124,7 @@ NETWORKS: dict[str, Callable[[Path], Recipe]] = {
     "mask2former": _panoptic("mask2former"),
     "eomt": _panoptic("eomt"),
     "unet_resnet18": _unet("resnet18"),
-    "unet_inceptionv4": _unet("inceptionv4"),
+    "unet_inceptionresnetv2": _unet("inceptionresnetv2"),
     "unet_densenet121": _unet("densenet121"),
     "segnet": _factory("segnet", "plain_segmenter", resize="stretch"),
     "grid_yolo": _factory("grid_yolo", "grid_yolo"),
