@@ -82,7 +82,7 @@ def benchmark(
             speed = _alone(own, pictures, effort, scenario, tell, wishes)
     record = ledger.record()
     # After the ledger is closed: the power was that of frames, and this is the GPU alone.
-    alone = engine_times(speed.engine, str(speed.settings.get("engine_version")))
+    alone = engine_times(speed.engine, speed.settings)
     starts = []
     for done in range(cold_start_repeats):
         tell("fresh processes", done / cold_start_repeats)

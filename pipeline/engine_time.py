@@ -2,7 +2,7 @@
 
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,19 @@ def engine_path(backend: Any) -> Path | None:
     return path if isinstance(path, Path) else None
 
 
-def engine_times(engine: Path | None, version: str, *, program: str = ON_JETSON) -> TrtexecTimes | None:
-    """The times without transfers of an engine of that TensorRT; None without an engine or trtexec, or when that fails."""
+def engine_times(
+    engine: Path | None, settings: Mapping[str, object], *, program: str = ON_JETSON
+) -> TrtexecTimes | None:
+    """The times without transfers of an engine of the TensorRT and on the processor that a backend's settings name.
+
+    None without an engine or trtexec, or when that fails.
+    """
     found = shutil.which(program)
     if engine is None or found is None:
         return None
-    numbers = tuple(int(part) for part in version.split(".") if part.isdigit())
-    command = timing_command(engine, numbers, program=found)
+    numbers = tuple(int(part) for part in str(settings.get("engine_version")).split(".") if part.isdigit())
+    kind, _, core = str(settings.get("processor")).partition(" ")
+    command = timing_command(engine, numbers, dla_core=int(core) if kind == "DLA" else None, program=found)
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     except (OSError, subprocess.TimeoutExpired):

@@ -31,7 +31,7 @@ def try_out(path: str, *, backend: str, precision: str) -> dict[str, Any]:
         layers = layer_precisions(predictor.backend)
         engine = engine_path(predictor.backend)
         settings = dict(predictor.settings)
-    alone = engine_times(engine, str(settings.get("engine_version")))
+    alone = engine_times(engine, settings)
     times_ms = sorted(run.total / 1e6 for run in runs)
     return {
         "goldens": None if checks is None else [_finite({**asdict(c), "passed": c.passed}) for c in checks],

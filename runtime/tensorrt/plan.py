@@ -61,9 +61,9 @@ def plan_build(
 
     `memory_bytes` is what the device has, of which an integrated GPU gets a quarter as workspace.
     """
+    _check_dla(target, precision, dla_core, batch)
     entry = _model_of(bundle, target.dialect, precision, graph)
     _check_batch(bundle, batch)
-    _check_dla(target, precision, dla_core, batch)
     if hardware_compatible and target.integrated:
         raise UsageError(
             f"target {target.name}: engines for several GPUs are not made on a Jetson; build on each board"

@@ -37,14 +37,23 @@ def trtexec_command(
     if build_only:
         return [*words, "--skipInference" if version >= (8, 6) else "--buildOnly"]
     layers = engine.with_suffix(".layers.json")
-    return [*words, *_timing(version, transfers=transfers, seconds=seconds), f"--exportLayerInfo={layers}"]
+    timing = _timing(version, transfers=transfers, seconds=seconds, dla=spec.dla_core is not None)
+    return [*words, *timing, f"--exportLayerInfo={layers}"]
 
 
 def timing_command(
-    engine: Path, version: Version, *, transfers: bool = False, seconds: int = 3, program: str = ON_JETSON
+    engine: Path,
+    version: Version,
+    *,
+    dla_core: int | None = None,
+    transfers: bool = False,
+    seconds: int = 3,
+    program: str = ON_JETSON,
 ) -> list[str]:
     """The arguments that time an engine that is built, with the same settings."""
-    return [program, f"--loadEngine={engine}", *_timing(version, transfers=transfers, seconds=seconds)]
+    core = [] if dla_core is None else [f"--useDLACore={dla_core}"]
+    timing = _timing(version, transfers=transfers, seconds=seconds, dla=dla_core is not None)
+    return [program, f"--loadEngine={engine}", *core, *timing]
 
 
 def _memory(spec: BuildSpec, version: Version) -> list[str]:
@@ -60,12 +69,13 @@ def _precision(spec: BuildSpec, version: Version) -> list[str]:
     return [f"--{flag.lower()}" for flag in spec.flags if flag in ("FP16", "INT8")]
 
 
-def _timing(version: Version, *, transfers: bool, seconds: int) -> list[str]:
-    """CUDA graphs, spinning waits and no transfers: on by default from 11 on, off before."""
+def _timing(version: Version, *, transfers: bool, seconds: int, dla: bool) -> list[str]:
+    """CUDA graphs, which capture no DLA, spinning waits and no transfers: on by default from 11 on, off before."""
     words = [f"--duration={seconds}", "--warmUp=500", "--iterations=100", "--percentile=50,90,95,99"]
     if version >= (11,):
         return [*words, *(["--includeDataTransfers"] if transfers else [])]
-    return [*words, "--useCudaGraph", "--useSpinWait", *([] if transfers else ["--noDataTransfers"])]
+    graph = [] if dla else ["--useCudaGraph"]
+    return [*words, *graph, "--useSpinWait", *([] if transfers else ["--noDataTransfers"])]
 
 
 def _shapes(inputs: tuple[TensorSpec, ...], batch: int) -> str:

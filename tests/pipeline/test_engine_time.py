@@ -64,7 +64,7 @@ def test_the_engine_alone_is_timed_by_trtexec_and_read_into_measurements(tmp_pat
     (tmp_path / "output").write_text(WITHOUT_TRANSFERS)
     program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\ncat {tmp_path}/output\n')
     program.chmod(0o755)
-    times = engine_times(tmp_path / "a.engine", "8.5.2.2", program=str(program))
+    times = engine_times(tmp_path / "a.engine", {"engine_version": "8.5.2.2"}, program=str(program))
     assert times is not None
     values = {m.name: (m.value, m.unit) for m in engine_measurements(times)}
     # Without --percentile=95 in that run.
@@ -76,11 +76,16 @@ def test_the_engine_alone_is_timed_by_trtexec_and_read_into_measurements(tmp_pat
     asked = (tmp_path / "asked").read_text().split()
     assert asked[0] == f"--loadEngine={tmp_path}/a.engine"
     assert {"--noDataTransfers", "--useCudaGraph", "--percentile=50,90,95,99"} <= set(asked)
+    settings = {"engine_version": "10.3.0", "processor": "DLA 1"}
+    assert engine_times(tmp_path / "a.engine", settings, program=str(program)) is not None
+    asked = (tmp_path / "asked").read_text().split()
+    assert asked[1] == "--useDLACore=1"
+    assert "--useCudaGraph" not in asked
 
 
 def test_without_trtexec_or_with_another_engine_nothing_is_timed(tmp_path: Path) -> None:
-    assert engine_times(tmp_path / "a.engine", "10.3.0", program=str(tmp_path / "trtexec")) is None
-    assert engine_times(None, "1.31.1", program="/bin/true") is None
+    assert engine_times(tmp_path / "a.engine", {"engine_version": "10.3.0"}, program=str(tmp_path / "trtexec")) is None
+    assert engine_times(None, {"engine_version": "1.31.1"}, program="/bin/true") is None
     assert engine_path(object()) is None
     assert list(engine_measurements(None)) == []
 
@@ -89,7 +94,7 @@ def test_a_trtexec_that_fails_gives_no_times(tmp_path: Path) -> None:
     program = tmp_path / "trtexec"
     program.write_text("#!/bin/sh\necho '&&&& FAILED TensorRT.trtexec [TensorRT v8205]'\nexit 1\n")
     program.chmod(0o755)
-    assert engine_times(tmp_path / "a.engine", "8.2.5", program=str(program)) is None
+    assert engine_times(tmp_path / "a.engine", {"engine_version": "8.2.5"}, program=str(program)) is None
 
 
 @needs_compiler

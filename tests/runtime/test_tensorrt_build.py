@@ -211,3 +211,4 @@ def test_batches_and_the_dla_are_said() -> None:
     )
     assert "--maxShapes=images:8x3x16x16" in command
     assert command[command.index("--useDLACore=0") + 1] == "--allowGPUFallback"
+    assert "--useCudaGraph" not in command  # which captures no DLA
