@@ -347,6 +347,14 @@ FAILURES = (
         "Python packaging, PEP 600: manylinux names the oldest C library",
     ),
     Failure(
+        "nothing-to-compile-with",
+        "fatal error: Python.h: No such file or directory",
+        (r"python\.h: no such file", r"(command '|unable to execute ')\S*(gcc|cc)'?( failed)?: no such file"),
+        "pip found no package for this processor and compiles its C code, for which a compiler or Python's headers are missing",
+        "sudo apt install build-essential python3-dev",
+        "pip, documentation of pip install: build from source",
+    ),
+    Failure(
         "system-python-is-managed",
         "error: externally-managed-environment",
         (r"externally-managed-environment",),
