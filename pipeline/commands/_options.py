@@ -54,6 +54,12 @@ tiles_option = click.option(
     help="For small objects in large pictures: run on overlapping tiles of so many pixels, and on the whole; also "
     "'640x640?overlap=0.2&whole=no'.  [default: the whole alone]",
 )
+conf_option = click.option(
+    "--conf", type=click.FloatRange(0, 1), default=None, help="Least score.  [default: the bundle's]"
+)
+iou_option = click.option(
+    "--iou", type=click.FloatRange(0, 1), default=None, help="Overlap for NMS.  [default: the bundle's]"
+)
 track_option = click.option(
     "--track",
     metavar="TRACKER",
@@ -71,6 +77,12 @@ blur_option = click.option(
 json_option = click.option(
     "--json", "json_path", metavar="FILE", default=None, help="Write the machine-readable report."
 )
+
+
+def thresholds(settings: "PostprocessSpec", conf: float | None, iou: float | None) -> "PostprocessSpec":
+    """The settings with these thresholds; None keeps the bundle's."""
+    given = {"conf_threshold": conf, "iou_threshold": iou}
+    return settings.model_copy(update={name: value for name, value in given.items() if value is not None})
 
 
 def refined(settings: "PostprocessSpec", name: str | None) -> "PostprocessSpec":

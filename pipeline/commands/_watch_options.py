@@ -1,10 +1,19 @@
-"""Options of what is watched in a run, as one value."""
+"""Options of what is watched in a run."""
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, TypeVar
 
 import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def window_option(text: str) -> Callable[[F], F]:
+    """--watch-window, which is explained by `text`."""
+    return click.option(
+        "--watch-window", type=click.IntRange(min=20), default=500, show_default=True, metavar="FRAMES", help=text
+    )
 
 
 def watch_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -24,14 +33,7 @@ def watch_options(function: Callable[..., Any]) -> Callable[..., Any]:
         metavar="POINTS",
         help="How far accuracy may lie below the baseline: points (hundredths) of AP, mIoU or PQ.",
     )
-    @click.option(
-        "--watch-window",
-        type=click.IntRange(min=20),
-        default=500,
-        show_default=True,
-        metavar="FRAMES",
-        help="The last so many frames are compared with baseline and reference.",
-    )
+    @window_option("The last so many frames are compared with baseline and reference.")
     @click.option(
         "--fail-on-regression",
         is_flag=True,

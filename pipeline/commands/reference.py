@@ -5,13 +5,17 @@ from typing import TYPE_CHECKING
 import click
 
 from edgewright.pipeline.commands._options import (
+    conf_option,
     engine_options,
+    iou_option,
     json_option,
     nms_option,
     propose_option,
     suppressing,
+    thresholds,
     tiles_option,
 )
+from edgewright.pipeline.commands._watch_options import window_option
 
 if TYPE_CHECKING:
     from edgewright.pipeline.live.reference import Reference
@@ -34,17 +38,10 @@ if TYPE_CHECKING:
 @propose_option
 @nms_option
 @tiles_option
-@click.option("--conf", type=click.FloatRange(0, 1), default=None, help="Least score.  [default: the bundle's]")
-@click.option("--iou", type=click.FloatRange(0, 1), default=None, help="Overlap for NMS.  [default: the bundle's]")
+@conf_option
+@iou_option
 @click.option("--max-frames", type=click.IntRange(min=1), default=None, help="Learn from so many frames.")
-@click.option(
-    "--watch-window",
-    type=click.IntRange(min=20),
-    default=500,
-    show_default=True,
-    metavar="FRAMES",
-    help="How many frames a run will compare at a time.",
-)
+@window_option("How many frames a run will compare at a time.")
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
 @json_option
 def command(
@@ -79,9 +76,7 @@ def command(
     from edgewright.runtime.predictor import open_predictor
 
     loaded = load_bundle(bundle)
-    given = {"conf_threshold": conf, "iou_threshold": iou}
-    changes = {name: value for name, value in given.items() if value is not None}
-    postprocess = suppressing(loaded.spec, loaded.spec.postprocess.model_copy(update=changes), nms)
+    postprocess = suppressing(loaded.spec, thresholds(loaded.spec.postprocess, conf, iou), nms)
     with (
         open_any_source(source_uri, loaded.spec.task, newest=False) as source,
         open_predictor(

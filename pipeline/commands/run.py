@@ -6,13 +6,16 @@ import click
 
 from edgewright.pipeline.commands._options import (
     blur_option,
+    conf_option,
     engine_options,
+    iou_option,
     json_option,
     nms_option,
     propose_option,
     refine_option,
     refined,
     suppressing,
+    thresholds,
     tiles_option,
     track_option,
 )
@@ -72,8 +75,8 @@ if TYPE_CHECKING:
     help="What a promptable network is to segment: point:X,Y or box:X1,Y1,X2,Y2, in pixels, or with a % in parts of the "
     "picture. Each is an object; '+' joins several of one, background:X,Y says what is not it.",
 )
-@click.option("--conf", type=click.FloatRange(0, 1), default=None, help="Least score.  [default: the bundle's]")
-@click.option("--iou", type=click.FloatRange(0, 1), default=None, help="Overlap for NMS.  [default: the bundle's]")
+@conf_option
+@iou_option
 @click.option(
     "--loop",
     type=click.Choice(["overlapped", "sequential"]),
@@ -171,8 +174,7 @@ def command(
     sink_uris += () if web is None else (f"web:{web}",)
     _refuse_same_file(sink_uris, json_path)
     loaded = load_bundle(bundle)
-    thresholds = _thresholds(loaded.spec.postprocess, conf, iou)
-    chosen = suppressing(loaded.spec, refined(thresholds, refine), nms)
+    chosen = suppressing(loaded.spec, refined(thresholds(loaded.spec.postprocess, conf, iou), refine), nms)
     in_steps = {"track": track, "blur": blur}
     asked = {"conf": conf, "iou": iou, "nms": nms, "refine": refine, "tiles": tiles, **in_steps}
     # The score from which objects are reported, also where a step sees less sure ones.
@@ -287,8 +289,3 @@ def _seen_by(steps: "Sequence[Step]", chosen: "PostprocessSpec") -> "Postprocess
     from edgewright.runtime.steps import least_score
 
     return chosen.model_copy(update={"conf_threshold": least_score(steps, chosen.conf_threshold)})
-
-
-def _thresholds(spec: "PostprocessSpec", conf: float | None, iou: float | None) -> "PostprocessSpec":
-    given = {"conf_threshold": conf, "iou_threshold": iou}
-    return spec.model_copy(update={name: value for name, value in given.items() if value is not None})

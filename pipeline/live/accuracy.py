@@ -12,7 +12,7 @@ import numpy.typing as npt
 from edgewright.pipeline.live.baseline import Baseline, Expected, finite_or_none
 from edgewright.pipeline.live.blocks import LEAST_BLOCKS, block_length, block_weights, longest_block
 from edgewright.pipeline.live.scoring import Scorer
-from edgewright.pipeline.statistics import LEAST_IMAGES, Difference, Judgement, PairedSamples, judge, student
+from edgewright.pipeline.statistics import LEAST_IMAGES, Difference, Judgement, judge, student
 from edgewright.runtime.results import Frame, Result
 
 # Those of COCO val2017. Of a longer run an even sample of so many frames is kept: 2 to 25 MB.
@@ -132,8 +132,11 @@ class Accuracy:
     def _estimate(self, name: str, value: float, draws: "_Draws", frames: int) -> Estimate:
         known = np.isfinite(value) and draws.support >= _least(draws.block)
         found = Estimate(name, finite_or_none(value), None, frames, draws.block)
+        confidence = self.limits.confidence
+        unseen = _unseen(draws.support * draws.block, confidence) if known else 1.0
+        least = value * unseen, (1 - value) * unseen
         if known:
-            low, high = draws.difference(value, self.limits.confidence).interval
+            low, high = draws.difference(value, confidence, least=least).interval
             found = replace(found, interval=(max(0.0, low), min(1.0, high)))
         expected = self.baseline.expected.get(name) if self.baseline and name in self.scorer.compared else None
         if expected is None:
@@ -141,7 +144,7 @@ class Accuracy:
         found = replace(found, baseline=expected.value, change=finite_or_none(value - expected.value))
         if not known:
             return found
-        change = draws.minus(expected).difference(value - expected.value, self.limits.confidence)
+        change = draws.minus(expected).difference(value - expected.value, confidence, least=least)
         if not np.isfinite(change.interval).all():
             return found
         return replace(found, change_interval=change.interval, judgement=judge(change, self.limits.margin))
@@ -149,6 +152,14 @@ class Accuracy:
     def is_short(self, estimate: Estimate) -> bool:
         """Whether neighbouring frames resemble each other for longer than the blocks of so few frames may be."""
         return estimate.block > 1 and estimate.block >= longest_block(estimate.frames)
+
+
+def _unseen(frames: int, confidence: float) -> float:
+    """The share of all frames that so many may by chance not have shown (Clopper & Pearson, Biometrika 26, 1934).
+
+    Frames that are all wrong, or all right, have resamples without any spread, and yet the next may be otherwise.
+    """
+    return float(1 - ((1 - confidence) / 2) ** (1 / frames))
 
 
 def _least(block: int) -> int:
@@ -164,17 +175,16 @@ class _Draws:
     support: int
     block: int
 
-    def difference(self, measured: float, confidence: float) -> Difference:
-        """With an interval as the gate makes it; of blocks as many standard errors to both sides as Student's t says of so few
-        draws, since no percentile of some hundred resamples lies so far out."""
-        if self.block > 1 and self.support >= LEAST_BLOCKS:
-            error, critical = float(np.nanstd(self.values)), student(confidence, self.support)
-            interval = measured - critical * error, measured + critical * error
-            return Difference(measured, interval, error, critical, self.support)
-        samples = PairedSamples(
-            ("",), np.array([measured]), self.values[:, None], np.array([self.support]), self.support
-        )
-        return samples.difference("", confidence)
+    def difference(self, measured: float, confidence: float, *, least: tuple[float, float]) -> Difference:
+        """With an interval of as many standard errors to both sides as Student's t says of so few draws, and `least` below and
+        above.
+
+        No percentiles: AP of a resample, in which frames occur twice, is higher than that of its frames by what their scores are
+        ordered better; in a difference of two networks on the same frames that cancels, here it does not.
+        """
+        error, critical = float(np.nanstd(self.values)), student(confidence, self.support)
+        below, above = (max(critical * error, side) for side in least)
+        return Difference(measured, (measured - below, measured + above), error, critical, self.support)
 
     def minus(self, expected: Expected) -> "_Draws":
         """Less the baseline as it might have come out on other pictures, since it was not measured on those of the run."""

@@ -103,9 +103,17 @@ def _of_sources(sources: Sequence[SourceStatus]) -> Iterator[Metric]:
 
 
 def _of_watch(watched: Mapping[str, Any]) -> Iterator[Metric]:
-    window = (watched["live_accuracy"] or {}).get("window", {})
-    values = {name: one["value"] for name, one in window.items()}
-    yield _gauge("live_accuracy", "Accuracy on the last labelled frames.", "metric", values)
+    by_source = watched.get("by_source")
+    accuracy = GaugeMetricFamily(
+        "edgewright_live_accuracy",
+        "Accuracy on the last labelled frames.",
+        labels=("metric",) if by_source is None else ("source", "metric"),
+    )
+    for source, one in ({"": watched} if by_source is None else by_source).items():
+        for metric, found in (one["live_accuracy"] or {}).get("window", {}).items():
+            if found["value"] is not None:
+                accuracy.add_metric((metric,) if by_source is None else (source, metric), found["value"])
+    yield accuracy
     signals = (watched["drift"] or {}).get("signals", {})
     # A signal that may not move at all has no ratio; one beyond such a limit is among the alarms.
     far = {name: one["distance"] / one["limit"] for name, one in signals.items() if one["limit"] > 0}

@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 from tests.pipeline.test_matches import values
 from tests.pipeline.test_metrics_coco import Truth, pycocotools_scores, scenes
 
+from edgewright.pipeline.live import source_watch
 from edgewright.pipeline.live.accuracy import Accuracy, Limits
 from edgewright.pipeline.live.alarm import Alarm
 from edgewright.pipeline.live.baseline import Baseline, Expected
 from edgewright.pipeline.live.scoring import contributions
+from edgewright.pipeline.live.source_watch import SourceWatch
 from edgewright.pipeline.metrics.coco import CocoResult
 from edgewright.pipeline.metrics.image_sums import sums_of
 from edgewright.pipeline.metrics.joined import joined_matches, joined_sums
@@ -171,6 +174,47 @@ def test_an_uncertain_baseline_widens_the_interval_of_the_change() -> None:
         low, high = accuracy.estimates(outcomes)["share"].change_interval or (0.0, 0.0)
         widths.append(high - low)
     assert widths[1] == pytest.approx(np.hypot(widths[0], 2 * 1.96 * 0.1), rel=0.25)
+
+
+@pytest.mark.parametrize("outcome", [0.0, 1.0])
+def test_frames_that_are_all_alike_leave_room_for_what_they_have_not_shown(outcome: float) -> None:
+    """As the exact interval of a proportion does, by SciPy; a bootstrap alone would be sure."""
+    accuracy = watched([outcome] * 30, baseline=Baseline("test", {"share": Expected(1 - outcome, 0.0)}))
+    found = accuracy.estimates(list(accuracy.window))["share"]
+    exact = binomtest(int(30 * outcome), 30).proportion_ci(method="exact")
+    assert found.interval == pytest.approx((exact.low, exact.high))
+    assert found.change_interval is not None
+    assert found.change_interval[1] - found.change_interval[0] == pytest.approx(exact.high - exact.low)
+
+
+def test_a_window_as_long_as_the_sample_since_the_start_is_not_taken_for_it() -> None:
+    accuracy = Accuracy(Shares([0.0] * 30 + [1.0] * 20), window=20, most=20)
+    with SourceWatch(accuracy, None) as watch:
+        for _ in range(50):
+            watch(FRAME, Detections.empty())
+        watch.close()
+        known = watch.status()["live_accuracy"]
+    assert known["window"]["share"]["value"] == 1.0
+    # 20 even draws of 30 zeros and 20 ones: the chance of none but ones is 20! 30! / 50!, about 2e-14.
+    assert known["since_start"]["share"]["value"] < 1.0
+
+
+def test_the_end_of_a_run_is_no_second_look_at_the_same_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source_watch, "_EVERY_S", 1e6)
+    baseline = Baseline("test", {"share": Expected(0.9, 0.0)})
+    raised = []
+    for more in (5, 15):
+        accuracy = Accuracy(Shares([0.0] * (40 + more)), window=40, baseline=baseline)
+        with SourceWatch(accuracy, None) as watch:
+            for _ in range(40):
+                watch(FRAME, Detections.empty())
+            watch._score(accuracy, iter, since_start=False)
+            for _ in range(more):
+                watch(FRAME, Detections.empty())
+            watch.close()
+            raised.append(watch.raised)
+    # A quarter of the window is 10 frames.
+    assert raised == [0, 1]
 
 
 def test_few_frames_have_a_value_but_no_interval() -> None:

@@ -71,6 +71,15 @@ def call_fixture(folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: p
     return call
 
 
+def moved_labels(folder: Path, into: Path) -> Path:
+    """The labels of the data set with every object in another place."""
+    content = json.loads((folder / "data" / "labels.json").read_text())
+    for label in content["annotations"]:
+        label["bbox"][0] = (label["bbox"][0] + 40) % 90
+    (into / "moved.json").write_text(json.dumps(content))
+    return into / "moved.json"
+
+
 DATA = "coco:data/images:data/labels.json"
 ENGINE = ("--threads", "1")
 
@@ -132,11 +141,7 @@ def test_class_maps_of_all_frames_score_as_evaluate_scores_them(call: Call, tmp_
 def test_a_network_that_misses_fails_the_run_that_was_told_to(call: Call, folder: Path, tmp_path: Path) -> None:
     """The baseline is that of good pictures; the run sees them with the labels of others."""
     call("evaluate", "bundle", "--data", DATA, "--conf", "0.25", "--json", f"{tmp_path}/base.json", *ENGINE)
-    content = json.loads((folder / "data" / "labels.json").read_text())
-    for label in content["annotations"]:
-        label["bbox"][0] = (label["bbox"][0] + 40) % 90
-    (tmp_path / "moved.json").write_text(json.dumps(content))
-    moved = f"data:coco:data/images:{tmp_path}/moved.json"
+    moved = f"data:coco:data/images:{moved_labels(folder, tmp_path)}"
     words = ("run", "bundle", "--source", moved, "--baseline", f"{tmp_path}/base.json", *ENGINE)
     status, out, _ = call(*words, "--fail-on-regression")
     assert status == 1
@@ -234,22 +239,54 @@ def test_a_reference_with_labels_is_the_baseline_of_later_runs(call: Call, tmp_p
     assert "conf_threshold was 0.25 for the baseline and is 0.5" in report["not_watched"][0]
 
 
-def test_one_source_is_watched_and_of_several_it_is_said_that_none_is(call: Call, tmp_path: Path) -> None:
+def test_of_several_sources_each_with_labels_is_watched_by_itself(call: Call, folder: Path, tmp_path: Path) -> None:
+    """One sees what the baseline was measured on, one the same with the labels of other places, one has no labels."""
     call("evaluate", "bundle", "--data", DATA, "--conf", "0.25", "--json", f"{tmp_path}/base.json", *ENGINE)
-    named = ("--source", f"door=data:{DATA}", "--baseline", f"{tmp_path}/base.json", *ENGINE)
-    status, out, _ = call("run", "bundle", *named)
-    assert status == 0
-    assert "Accuracy on 60 labelled frames" in out
-    both = ("--source", "yard=calm", "--max-frames", "4")
-    status, _, err = call("run", "bundle", *named, *both)
+    moved = f"data:coco:data/images:{moved_labels(folder, tmp_path)}"
+    sources = [word for uri in (f"door=data:{DATA}", f"gate={moved}", "yard=calm") for word in ("--source", uri)]
+    words = (
+        "run",
+        "bundle",
+        *sources,
+        "--baseline",
+        f"{tmp_path}/base.json",
+        "--json",
+        f"{tmp_path}/run.json",
+        *ENGINE,
+    )
+    assert call(*words)[0] == 0
+    status, out, err = call(*words, "--fail-on-regression")
+    assert (status, err) == (1, "")
+    report = json.loads((tmp_path / "run.json").read_text())
+    assert set(report["by_source"]) == {"door", "gate"}
+    door, gate = (report["by_source"][name]["live_accuracy"]["since_start"]["AP"] for name in ("door", "gate"))
+    base = next(
+        m["value"] for m in json.loads((tmp_path / "base.json").read_text())["measurements"] if m["name"] == "AP"
+    )
+    assert door["value"] == pytest.approx(base, abs=1e-6)
+    assert (door["frames"], gate["frames"], gate["outcome"]) == (60, 60, "fail")
+    assert gate["value"] < door["value"]
+    assert "door: Accuracy on 60 labelled frames: AP 0." in out
+    assert next(line for line in out.splitlines() if "that is worse" in line).startswith("gate: AP: ")
+    assert report["not_watched"] == ["accuracy: yard without labels"]
+    assert report["live_accuracy"] is None
+
+
+def test_what_none_of_several_sources_can_be_asked_for_is_refused(call: Call, tmp_path: Path) -> None:
+    call("evaluate", "bundle", "--data", DATA, "--conf", "0.25", "--json", f"{tmp_path}/base.json", *ENGINE)
+    unlabelled = ("run", "bundle", "--source", "door=calm", "--source", "yard=dark", "--max-frames", "4", *ENGINE)
+    status, _, err = call(*unlabelled, "--baseline", f"{tmp_path}/base.json")
     assert status == 2
-    assert "--baseline: accuracy and drift are watched on one source, this run has 2 (door, yard)" in err
-    status, _, err = call("run", "bundle", *named[:2], *both, "--fail-on-regression", *ENGINE)
+    assert "--baseline: none of 2 sources (door, yard) has labels and a baseline to compare with" in err
+    status, _, err = call(*unlabelled[:4], "--source", f"yard=data:{DATA}", "--fail-on-regression", *ENGINE)
     assert status == 2
     assert "start a run for each source, or leave --fail-on-regression out" in err
-    status, out, _ = call("run", "bundle", *named[:2], *both, "--json", f"{tmp_path}/run.json", *ENGINE)
-    assert (status, "Accuracy" in out) == (0, False)
-    assert "watched on one source" in json.loads((tmp_path / "run.json").read_text())["not_watched"][0]
+    assert call("reference", "bundle", "--source", "calm", "-o", f"{tmp_path}/known", *ENGINE)[0] == 0
+    status, out, _ = call("run", f"{tmp_path}/known", *unlabelled[2:], "--json", f"{tmp_path}/run.json")
+    assert (status, "Accuracy" in out, "Drift" in out) == (0, False, False)
+    assert json.loads((tmp_path / "run.json").read_text())["not_watched"] == [
+        "drift: the bundle's reference is that of one camera, and this run has several sources"
+    ]
 
 
 def test_learning_shows_how_far_it_is_on_a_terminal_and_nothing_elsewhere(

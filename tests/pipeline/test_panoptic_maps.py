@@ -31,14 +31,20 @@ def network(folder: Path, labels: tuple[str, ...] = LABELS) -> Bundle:
     classes[0, range(3), range(3)] = 9.0
     folder.mkdir(parents=True)
     save_constant_network(folder / "model.onnx", {"masks": masks, "classes": classes}, shape=(1, 3, 4, 4))
-    outputs = {"masks": (1, 3, 4, 4), "classes": (1, 3, 4)}
+    return three_queries(folder, "quarters", labels, side=4)
+
+
+def three_queries(folder: Path, name: str, labels: tuple[str, ...], *, side: int) -> Bundle:
+    """A bundle of `folder`/model.onnx, whose outputs are `masks` [1, 3, side, side] and `classes` [1, 3, 4]; the first two labels
+    are things."""
+    outputs = {"masks": (1, 3, side, side), "classes": (1, 3, 4)}
     spec = ModelSpec(
-        name="quarters",
+        name=name,
         task="panoptic",
         labels=labels,
-        inputs=(TensorSpec(name="images", shape=(1, 3, 4, 4), dtype="float32"),),
+        inputs=(TensorSpec(name="images", shape=(1, 3, side, side), dtype="float32"),),
         outputs=tuple(TensorSpec(name=name, shape=shape, dtype="float32") for name, shape in outputs.items()),
-        preprocess=PreprocessSpec(size_hw=(4, 4), resize="stretch"),
+        preprocess=PreprocessSpec(size_hw=(side, side), resize="stretch"),
         head=HeadSpec(kind="panoptic", outputs={"mask_logits": "masks", "class_logits": "classes"}, thing_ids=(0, 1)),
         postprocess=PostprocessSpec(conf_threshold=0.5),
     )

@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from tests.killed import kill_at_work
 from tests.planted import planted, without_class
 from tests.tiny import blob_image, tiny_bundle
 
@@ -171,13 +170,7 @@ for index in range(10**9):
     if index == 60:
         print("go", flush=True)
 """
-    root = Path(__file__).parents[2]
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=root, stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"go\n"
-    process.kill()
-    process.wait()
-    process.stdout.close()
+    kill_at_work(code)
     source = open_source(f"replay:{tmp_path}/r")
     numbers = [frame.index for frame in source]
     assert numbers == list(range(len(numbers)))

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 import time
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
+from tests.killed import kill_at_work
 
 from edgewright.runtime.errors import SinkError, UsageError
 from edgewright.runtime.results import BoxMask, Detections, Frame, PanopticMap, Result, Segment, SemanticMap
@@ -143,13 +142,7 @@ for index in range(10**9):
     if index == 300:
         print("go", flush=True)
 """
-    root = Path(__file__).parents[2]
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=root, stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"go\n"
-    process.kill()
-    process.wait()
-    process.stdout.close()
+    kill_at_work(code)
     with open_sink(f"jsonl:{tmp_path}/run.jsonl?size=0.001&keep=1000", CONTEXT) as sink:
         sink.write(output(0))
     numbers = [number for lines in written(tmp_path).values() for number in lines]

@@ -202,6 +202,14 @@ def test_metrics_say_how_accurate_the_run_is_and_how_far_it_drifts() -> None:
         found = samples(web.get("/metrics").body.decode())
         assert value(found, "alarms") == 0
         assert {name for name, _ in found if name in ("edgewright_live_accuracy", "edgewright_drift_ratio")} == set()
+        each = {
+            name: {"live_accuracy": {"window": {"AP": {"value": ap}}}} for name, ap in (("door", 0.3), ("yard", 0.4))
+        }
+        several = {"live_accuracy": None, "drift": None, "alarms": ["yard: AP"], "by_source": each}
+        web.run[0] = replace(web.run[0], watched=several)
+        found = samples(web.get("/metrics").body.decode())
+        assert [value(found, "live_accuracy", source=name, metric="AP") for name in ("door", "yard")] == [0.3, 0.4]
+        assert value(found, "alarms") == 1
 
 
 def test_metrics_are_named_as_prometheus_asks_for() -> None:
