@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from edgewright.pipeline.per_image import load_per_image
 from edgewright.pipeline.report.schema import Measurement, Report, load_report
-from edgewright.pipeline.statistics import paired_bootstrap
+from edgewright.pipeline.statistics import PairedSamples, paired_bootstrap
 from edgewright.runtime.bundle import Bundle
 from edgewright.runtime.errors import DataError
 from edgewright.runtime.spec import PostprocessSpec
@@ -25,10 +25,12 @@ _NORMAL_95 = 1.959964
 
 @dataclass(frozen=True)
 class Expected:
-    """A value that is expected, and how uncertain it is itself; 0 where nothing says that."""
+    """A value that is expected, and how uncertain it is itself, and by how much too high for its few pictures; 0 where nothing says
+    that."""
 
     value: float
     standard_error: float
+    bias: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,12 @@ def read_baseline(path: Path | str, bundle: Bundle, settings: Mapping[str, Any],
     if problem:
         raise DataError(f"{path}: {problem}")
     per_image = None if report.per_image is None else load_per_image(path, report.per_image)
-    errors = {}
+    known: dict[str, Expected] = {}
     if per_image is not None:
         scores = per_image.scores(names)
         samples = paired_bootstrap(scores, _Nothing(scores.names, scores.images), resamples=_RESAMPLES)
-        errors = {name: samples.difference(name, 0.95).standard_error for name in samples.names}
-    return baseline_of(report, bundle, settings, names, origin=str(path), errors=errors)
+        known = {name: _bootstrapped(samples, name) for name in samples.names}
+    return baseline_of(report, bundle, settings, names, origin=str(path), known=known)
 
 
 def baseline_of(
@@ -65,11 +67,11 @@ def baseline_of(
     names: Collection[str],
     *,
     origin: str,
-    errors: Mapping[str, float] = {},
+    known: Mapping[str, Expected] = {},
 ) -> Baseline:
-    """The expected values of a report that can be compared; `errors` are standard errors that are known beside it."""
+    """The expected values of a report that can be compared; those that are `known` come from beside it."""
     measured = [found for name in names if (found := report.measurement(name)) is not None]
-    expected = {m.name: Expected(m.value, errors.get(m.name, _standard_error(m))) for m in measured}
+    expected = {m.name: replace(known.get(m.name) or _expected(m), value=m.value) for m in measured}
     return Baseline(origin, expected, tuple(_notes(report, bundle, settings, expected)))
 
 
@@ -102,11 +104,20 @@ def _different_settings(differing: list[str], theirs: Mapping[str, Any], ours: M
     )
 
 
-def _standard_error(measured: Measurement) -> float:
+def _bootstrapped(samples: PairedSamples, name: str) -> Expected:
+    k = samples.names.index(name)
+    value, resampled = float(samples.measured[k]), samples.resampled[:, k]
+    if not np.isfinite(resampled).any():
+        return Expected(value, math.inf)
+    return Expected(value, float(np.nanstd(resampled)), float(np.nanmean(resampled)) - value)
+
+
+def _expected(measured: Measurement) -> Expected:
+    """From an interval as a run makes it, whose middle is the value without its bias."""
     if measured.interval is None:
-        return 0.0
+        return Expected(measured.value, 0.0)
     low, high = measured.interval
-    return (high - low) / (2 * _NORMAL_95)
+    return Expected(measured.value, (high - low) / (2 * _NORMAL_95), measured.value - (low + high) / 2)
 
 
 def _notes(report: Report, bundle: Bundle, settings: Mapping[str, Any], expected: Mapping[str, Expected]) -> Any:

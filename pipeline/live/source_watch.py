@@ -61,6 +61,9 @@ class SourceWatch(Watch):
         self._lock, self._over = threading.Lock(), threading.Event()
         self._worker: threading.Thread | None = None
 
+    def __enter__(self) -> "SourceWatch":
+        return self
+
     @property
     def is_active(self) -> bool:
         return self._accuracy is not None or self._drift is not None

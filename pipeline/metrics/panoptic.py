@@ -68,8 +68,6 @@ def count_segments(
     A found segment hits the one of its class that it overlaps by more than half; void pixels do not count in the union. One
     that lies for more than half in void or in crowds of its class is no false alarm. Crowds can be neither hit nor missed.
     """
-    _check(truth_ids, truth, "truth")
-    _check(found_ids, found, "result")
     shared = _shared(truth_ids, found_ids, [s.segment_id for s in truth], [s.segment_id for s in found])
     true_class, found_class = (np.array([s.class_id for s in some], np.int64) for some in (truth, found))
     crowd = np.array([s.is_crowd for s in truth], bool)
@@ -124,22 +122,22 @@ def _shared(
     truth_ids: npt.NDArray[np.int32], found_ids: npt.NDArray[np.int32], truth: Sequence[int], found: Sequence[int]
 ) -> Ints:
     """The pixels (T + 1, F + 1) that every pair shares; the first row and column are VOID."""
-    rows, columns = _index(truth_ids, [VOID, *truth]), _index(found_ids, [VOID, *found])
+    rows, columns = _index(truth_ids, truth, "truth"), _index(found_ids, found, "result")
     width = len(found) + 1
     counts = np.bincount(rows * width + columns, minlength=(len(truth) + 1) * width)
     return counts.reshape(-1, width).astype(np.int64)
 
 
-def _index(ids: npt.NDArray[np.int32], numbers: Sequence[int]) -> Ints:
+def _index(ids: npt.NDArray[np.int32], segments: Sequence[int], what: str) -> Ints:
+    """Which of the segments every pixel belongs to, counting from 1, 0 where it is VOID."""
+    if len(set(segments)) < len(segments) or VOID in segments:
+        raise DataError(f"the segments of the {what} are numbered {sorted(segments)}, wanted unique numbers from 1 on")
+    numbers = np.array([VOID, *segments])
     order = np.argsort(numbers)
-    found: Ints = order[np.searchsorted(np.array(numbers)[order], ids.ravel())]
-    return found
-
-
-def _check(ids: npt.NDArray[np.int32], segments: Sequence[LabelledSegment], what: str) -> None:
-    numbers = [segment.segment_id for segment in segments]
-    if len(set(numbers)) < len(numbers) or VOID in numbers:
-        raise DataError(f"the segments of the {what} are numbered {sorted(numbers)}, wanted unique numbers from 1 on")
-    strange = np.setdiff1d(np.unique(ids), [VOID, *numbers])
+    flat, known = ids.ravel(), numbers[order]
+    place = np.searchsorted(known, flat).clip(max=len(known) - 1)
+    strange = flat[known[place] != flat]
     if len(strange):
-        raise DataError(f"the map of the {what} holds segment {strange[0]}, which its list of segments lacks")
+        raise DataError(f"the map of the {what} holds segment {strange.min()}, which its list of segments lacks")
+    found: Ints = order[place]
+    return found

@@ -267,7 +267,7 @@ def test_of_several_sources_each_with_labels_is_watched_by_itself(call: Call, fo
     assert (door["frames"], gate["frames"], gate["outcome"]) == (60, 60, "fail")
     assert gate["value"] < door["value"]
     assert "door: Accuracy on 60 labelled frames: AP 0." in out
-    assert next(line for line in out.splitlines() if "that is worse" in line).startswith("gate: AP: ")
+    assert next(line for line in out.splitlines() if "; that is worse." in line).startswith("gate: AP: ")
     assert report["not_watched"] == ["accuracy: yard without labels"]
     assert report["live_accuracy"] is None
 
