@@ -9,11 +9,11 @@ from edgewright.pipeline.cold_start import ColdStart, Wishes, cold_start, has_by
 from edgewright.pipeline.device import describe_device
 from edgewright.pipeline.engine_time import engine_measurements, engine_path, engine_times
 from edgewright.pipeline.frames import Frames, benchmark_frames
-from edgewright.pipeline.interleaved import Effort, Side, identity, measure_interleaved
+from edgewright.pipeline.interleaved import Effort, Side, measure_interleaved
 from edgewright.pipeline.latency import Run, Tell, latency_measurements, measure_runs, warm_up
 from edgewright.pipeline.ledger.disturbance import disturbances
 from edgewright.pipeline.ledger.sampling import Ledger, Record
-from edgewright.pipeline.report.schema import Against, Measurement, Report, Scalar, utc_now
+from edgewright.pipeline.report.schema import Against, Measurement, Report, Scalar, identity_of, utc_now
 from edgewright.pipeline.scenarios import Name, ScenarioRun, run_scenario
 from edgewright.runtime.bundle import Bundle
 from edgewright.runtime.errors import UsageError
@@ -100,7 +100,7 @@ def benchmark(
     }
     disturbed = disturbances(record)
     return Report(
-        bundle=identity(bundle, speed.settings, precision),
+        bundle=identity_of(bundle, speed.settings, precision),
         data=None,
         settings={"benchmark": {**speed.settings, **settings}},
         device=device.identity,

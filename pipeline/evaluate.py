@@ -20,7 +20,7 @@ from edgewright.pipeline.panoptic_maps import score_segments, segment_table
 from edgewright.pipeline.per_image import matched, save_per_image
 from edgewright.pipeline.prompted_masks import Prompts, mask_dataset, score_prompts
 from edgewright.pipeline.prompted_videos import score_videos
-from edgewright.pipeline.report.schema import BundleIdentity, DataIdentity, Measurement, Report, utc_now
+from edgewright.pipeline.report.schema import DataIdentity, Measurement, Report, identity_of, utc_now
 from edgewright.pipeline.scored import Scored, further
 from edgewright.pipeline.slices import measured_slices, read_slices
 from edgewright.runtime import plugins
@@ -215,12 +215,7 @@ def _report(
 ) -> Report:
     device = describe_device()
     return Report(
-        bundle=BundleIdentity(
-            name=bundle.spec.name,
-            digest=bundle.digest,
-            task=bundle.spec.task,
-            precision=str(settings.get("executed_precision", settings["precision"])),
-        ),
+        bundle=identity_of(bundle, settings, settings["precision"]),
         data=DataIdentity(uri=dataset.uri, digest=dataset.digest, images=len(dataset)),
         settings={"evaluate": settings},
         device=device.identity,

@@ -16,7 +16,7 @@ import numpy as np
 
 from edgewright.pipeline.latency import Run, Tell
 from edgewright.pipeline.latency_ratio import Floats, Launch, latency_ratio
-from edgewright.pipeline.report.schema import Against, BundleIdentity, LatencyRatio, Scalar
+from edgewright.pipeline.report.schema import Against, LatencyRatio, Scalar, identity_of
 from edgewright.runtime.bundle import Bundle
 from edgewright.runtime.errors import BackendError
 from edgewright.runtime.results import Image
@@ -87,19 +87,13 @@ def measure_interleaved(
         warmup_runs=ours["warmup_runs"],
         stable=ours["stable"],
         against=Against(
-            baseline=identity(baseline.bundle, theirs["settings"], baseline.precision),
+            baseline=identity_of(baseline.bundle, theirs["settings"], baseline.precision),
             settings=theirs["settings"],
             launches=LAUNCHES,
             rounds=sum(len(launch.sides[0]) for launch in launches),
             ratios=tuple(_ratios(launches, ours["stages"])),
         ),
     )
-
-
-def identity(bundle: Bundle, settings: Mapping[str, Scalar], precision: str) -> BundleIdentity:
-    """The bundle as reports name it, with the precision that the engine executed."""
-    executed = str(settings.get("executed_precision", precision))
-    return BundleIdentity(name=bundle.spec.name, digest=bundle.digest, task=bundle.spec.task, precision=executed)
 
 
 def _job(side: Side, images: Path, effort: Effort) -> str:

@@ -12,7 +12,7 @@ from edgewright.pipeline.live.reference import Reference, learn
 from edgewright.pipeline.live.scoring import Scorer, scorer_for
 from edgewright.pipeline.live.signals import FrameSignals, signals_of
 from edgewright.pipeline.live.stored import ACCURACY, SIGNALS, with_reference
-from edgewright.pipeline.report.schema import BundleIdentity, DataIdentity, Measurement, Report, utc_now
+from edgewright.pipeline.report.schema import DataIdentity, Measurement, Report, identity_of, utc_now
 from edgewright.runtime.atomic import check_writable_target
 from edgewright.runtime.bundle import Bundle
 from edgewright.runtime.errors import DataError, EdgeError, UsageError
@@ -107,12 +107,7 @@ def _report(
     digest = source.dataset.digest if isinstance(source, LabelledSource) else _digest(f"{source.name} {frames}")
     device = describe_device()
     return Report(
-        bundle=BundleIdentity(
-            name=bundle.spec.name,
-            digest=bundle.digest,
-            task=bundle.spec.task,
-            precision=str(settings.get("executed_precision", settings["precision"])),
-        ),
+        bundle=identity_of(bundle, settings, settings["precision"]),
         data=DataIdentity(uri=source.name, digest=digest, images=frames),
         settings={"evaluate": dict(settings)},
         device=device.identity,

@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import Field, FiniteFloat, JsonValue, ValidationError, model_validator
 
-from edgewright.runtime.bundle import first_problem
+from edgewright.runtime.bundle import Bundle, first_problem
 from edgewright.runtime.errors import DataError
 from edgewright.runtime.spec import Strict
 
@@ -35,6 +35,12 @@ class BundleIdentity(Strict):
     digest: str
     task: str
     precision: str
+
+
+def identity_of(bundle: Bundle, settings: Mapping[str, object], precision: object) -> BundleIdentity:
+    """The bundle as reports name it, with the precision that the engine executed, by its settings; else the one asked for."""
+    executed = str(settings.get("executed_precision", precision))
+    return BundleIdentity(name=bundle.spec.name, digest=bundle.digest, task=bundle.spec.task, precision=executed)
 
 
 class DataIdentity(Strict):
