@@ -11,9 +11,10 @@ from edgewright.export.bundling import Origin, read_image, write_bundle
 from edgewright.export.complexity import complexity
 from edgewright.export.graph_editor import tensor_spec
 from edgewright.export.model_spec import model_spec
-from edgewright.export.parity import Tensors, parity_images
+from edgewright.export.parity import parity_images
 from edgewright.export.prompt_parity import PROMPTS, prove_prompt_parity
 from edgewright.export.request import ExportRequest
+from edgewright.export.result_parity import Tensors
 from edgewright.export.to_onnx import Converted, to_onnx
 from edgewright.export.torch_source import TorchGraph, TorchNetwork, WrappedGraphs
 from edgewright.export.torch_weights import state_digest

@@ -1,8 +1,9 @@
 """Export of a torch network: from torchvision by name, or from a factory of the user's."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -12,17 +13,18 @@ from edgewright.export.bundling import MODEL, Origin, read_image, write_bundle
 from edgewright.export.complexity import complexity
 from edgewright.export.families import load_family, refuse_unread_keys
 from edgewright.export.from_prompted import import_prompted
-from edgewright.export.graph_editor import tensor_spec
+from edgewright.export.graph_editor import tensor_spec, without_outputs
 from edgewright.export.model_spec import model_spec
-from edgewright.export.parity import Tensors, parity_images, prove_parity
+from edgewright.export.parity import Decided, parity_images, prove_parity
+from edgewright.export.pooling_decisions import following, with_decisions
 from edgewright.export.request import ExportRequest
+from edgewright.export.result_parity import Tensors
 from edgewright.export.to_onnx import to_onnx
 from edgewright.export.torch_source import TorchNetwork, Wrapped
 from edgewright.export.torch_weights import state_digest
-from edgewright.export.unpooling import with_masks_for_indices
 from edgewright.export.zoos import load_network
 from edgewright.runtime import plugins
-from edgewright.runtime.bundle import Bundle
+from edgewright.runtime.bundle import Bundle, PoolingDecisions
 from edgewright.runtime.errors import MissingDependencyError, ParityError, UsageError
 
 _INPUT = "images"
@@ -40,9 +42,11 @@ def import_torch(request: ExportRequest, output: Path, *, replace: bool = False)
     if hasattr(family, "build_graphs"):
         return import_prompted(request, network, family, output, replace=replace)
     wrapped: Wrapped = family.build(network, request)
-    example = torch.zeros(wrapped.imported.preprocess.tensor_shape)
-    converted = to_onnx(with_masks_for_indices(wrapped.module), {_INPUT: example, **wrapped.examples}, wrapped.outputs)
-    graph = converted.model.graph
+    inputs = {_INPUT: torch.zeros(wrapped.imported.preprocess.tensor_shape), **wrapped.examples}
+    module, decisions = with_decisions(wrapped.module, tuple(inputs.values()))
+    converted = to_onnx(module, inputs, (*wrapped.outputs, *decisions))
+    onnx_model = without_outputs(converted.model, decisions)
+    graph = onnx_model.graph
     spec = model_spec(
         request,
         wrapped.imported,
@@ -50,13 +54,17 @@ def import_torch(request: ExportRequest, output: Path, *, replace: bool = False)
         inputs=tuple(tensor_spec(value) for value in graph.input),
         outputs=tuple(tensor_spec(value) for value in graph.output),
     )
-    model = converted.model.SerializeToString()
+    model = onnx_model.SerializeToString()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / MODEL
         path.write_bytes(model)
+        decided = None
+        if decisions:
+            decided = Decided(Path(folder) / "decisions.onnx", partial(_follow, wrapped, decisions))
+            decided.model.write_bytes(converted.model.SerializeToString())
         images = parity_images(spec.preprocess.size_hw, image)
         try:
-            parity = prove_parity(lambda feeds: run_torch(wrapped, feeds), path, spec, images=images)
+            parity = prove_parity(partial(run_torch, wrapped), path, spec, images=images, decided=decided)
         except ParityError as err:
             raise ParityError(f"{err}{_advice(request)}") from err
     origin = Origin(
@@ -67,7 +75,7 @@ def import_torch(request: ExportRequest, output: Path, *, replace: bool = False)
         opset=converted.opset,
     )
     return write_bundle(
-        output, model, spec, origin, complexity=complexity(converted.model), image=image, parity=parity, replace=replace
+        output, model, spec, origin, complexity=complexity(onnx_model), image=image, parity=parity, replace=replace
     )
 
 
@@ -84,6 +92,14 @@ def run_torch(wrapped: Wrapped, feeds: Tensors) -> Tensors:
         result = wrapped.module(*(torch.from_numpy(feeds[name]) for name in (_INPUT, *wrapped.examples)))
     tensors = (result,) if isinstance(result, torch.Tensor) else result
     return {name: tensor.numpy() for name, tensor in zip(wrapped.outputs, tensors, strict=True)}
+
+
+def _follow(
+    wrapped: Wrapped, names: Sequence[str], feeds: Tensors, outputs: Tensors, where: str
+) -> tuple[Tensors, Sequence[PoolingDecisions]]:
+    """The outputs of the network that decides what the graph's outputs of these `names` say it decided."""
+    masks = [torch.from_numpy(outputs[name]) for name in names]
+    return following(wrapped.module, masks, partial(run_torch, wrapped, feeds), where=where)
 
 
 def _family(request: ExportRequest, network: TorchNetwork) -> ModuleType:

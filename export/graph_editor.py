@@ -67,6 +67,21 @@ def _upgraded(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     return newer
 
 
+def without_outputs(model: onnx.ModelProto, names: Collection[str]) -> onnx.ModelProto:
+    """A copy without these outputs, and without what only they need; the model itself when there are no names."""
+    if not names:
+        return model
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)
+    dropped = [value for value in copied.graph.output if value.name in names]
+    for value in dropped:
+        copied.graph.output.remove(value)
+    _drop_unused(copied.graph)
+    made = {name for node in copied.graph.node for name in node.output}
+    copied.graph.value_info.extend(value for value in dropped if value.name in made)
+    return copied
+
+
 class GraphEditor:
     """A model whose outputs are being replaced. Names of new nodes start with `edgewright/`."""
 
@@ -156,7 +171,7 @@ class GraphEditor:
             graph.output.append(helper.make_tensor_value_info(name, kind, shape))
         # Inferred shapes may belong to tensors that had these names before.
         del graph.value_info[:]
-        self._drop_unused()
+        _drop_unused(graph)
         try:
             onnx.checker.check_model(self.model)
         except onnx.checker.ValidationError as err:
@@ -187,19 +202,6 @@ class GraphEditor:
             if tensor.name == old:
                 tensor.name = new
 
-    def _drop_unused(self) -> None:
-        graph, needed, kept = self.model.graph, {v.name for v in self.model.graph.output}, []
-        for node in reversed(graph.node):
-            if needed.intersection(node.output):
-                needed.update(node.input)
-                needed.update(_captured(node))
-                kept.append(node)
-        del graph.node[:]
-        graph.node.extend(reversed(kept))
-        initializers = [tensor for tensor in graph.initializer if tensor.name in needed]
-        del graph.initializer[:]
-        graph.initializer.extend(initializers)
-
 
 def tensor_spec(value: onnx.ValueInfoProto) -> TensorSpec:
     """Name, shape and element type of a graph input or output."""
@@ -208,6 +210,20 @@ def tensor_spec(value: onnx.ValueInfoProto) -> TensorSpec:
         raise ExportError(f"'{value.name}' is not a tensor of a supported type (element type {kind.elem_type})")
     shape = tuple(dim.dim_value if dim.HasField("dim_value") else (dim.dim_param or -1) for dim in kind.shape.dim)
     return TensorSpec(name=value.name, shape=shape, dtype=_DTYPES[kind.elem_type])
+
+
+def _drop_unused(graph: onnx.GraphProto) -> None:
+    needed, kept = {value.name for value in graph.output}, []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+            needed.update(_captured(node))
+            kept.append(node)
+    del graph.node[:]
+    graph.node.extend(reversed(kept))
+    initializers = [tensor for tensor in graph.initializer if tensor.name in needed]
+    del graph.initializer[:]
+    graph.initializer.extend(initializers)
 
 
 def _captured(node: onnx.NodeProto) -> set[str]:

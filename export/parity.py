@@ -3,6 +3,8 @@
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +12,21 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edgewright.export.result_parity import Tensors, decode, decode_beside, share_of_pixels
 from edgewright.export.trial_regions import trial_regions
-from edgewright.runtime.backends import BackendOptions, open_backend
-from edgewright.runtime.bundle import BackendParity, Parity
+from edgewright.runtime.backends import Backend, BackendOptions, open_backend
+from edgewright.runtime.bundle import BackendParity, Parity, PoolingDecisions
 from edgewright.runtime.conveyor import render_scene
 from edgewright.runtime.errors import BackendError, ExportError, MissingDependencyError, ParityError
-from edgewright.runtime.heads import load_head
-from edgewright.runtime.matching import SCORE_TOLERANCE, match_detections, same_segments
+from edgewright.runtime.geometry import Placement
+from edgewright.runtime.matching import match_detections
 from edgewright.runtime.preprocess import preprocess
 from edgewright.runtime.proposals import region_tensor
-from edgewright.runtime.results import Detections, Image, PanopticMap, Result, SemanticMap
+from edgewright.runtime.results import Detections, Image, Result
 from edgewright.runtime.spec import ModelSpec, PostprocessSpec
 
 _log = logging.getLogger(__name__)
 
-Tensors = dict[str, npt.NDArray[Any]]
 Reference = Callable[[Tensors], Tensors]
 
 # A mask is cut out of the features by a box that may be off by as much as any output; as a result it is judged by its IoU.
@@ -38,6 +40,27 @@ _CHOOSING_HEADS = ("rcnn", "roi_masks", "final", "panoptic")
 _CHANGED_PLACES = 500  # of so many rows or detections, one may fall to the other side of such a tie
 
 
+@dataclass(frozen=True)
+class Decided:
+    """A copy of a graph that gives its decisions beside its outputs, and the run of the network that follows them.
+
+    `follow` takes feeds, the outputs of the copy and words that say where; it gives the network's outputs and the decisions.
+    """
+
+    model: Path
+    follow: Callable[[Tensors, Tensors, str], tuple[Tensors, Sequence[PoolingDecisions]]]
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One picture; `wanted` is empty where the reference follows a graph."""
+
+    title: str
+    feeds: Tensors
+    placement: Placement
+    wanted: Tensors
+
+
 def prove_parity(
     reference: Reference,
     model: Path,
@@ -46,15 +69,21 @@ def prove_parity(
     images: Mapping[str, Image],
     name: str = "torch",
     backends: Sequence[str] = ("ort", "ov"),
+    decided: Decided | None = None,
 ) -> Parity:
     """The agreement of the ONNX file `model` with `reference` (feeds → outputs by name) on every backend installed.
+
+    With `decided`, the network follows what that copy of the graph decides; the copy's tensors are compared with it, and the
+    results that the file itself gives.
 
     A backend that is not installed or cannot load the graph is recorded as such, and logged; ParityError names the first
     tensor or detection that differs; BackendError when ONNX Runtime itself cannot run the graph.
     """
-    cases = [(title, *_prepared(image, spec)) for title, image in images.items()]
-    wanted = [reference(feeds) for _, feeds, _ in cases]
-    results = tuple(_compare_if_possible(backend, model, spec, cases, wanted) for backend in backends)
+    cases = []
+    for title, image in images.items():
+        feeds, placement = _prepared(image, spec)
+        cases.append(_Case(title, feeds, placement, {} if decided else reference(feeds)))
+    results = tuple(_compare_if_possible(backend, model, spec, cases, decided) for backend in backends)
     if spec.task in ("detect", "instance") and spec.head.kind in _CHOOSING_HEADS and not results[0].detections:
         _log.warning(
             "the network detects nothing on any of the parity images, so nothing was compared; with trained weights, give it "
@@ -79,7 +108,7 @@ def parity_images(size_hw: tuple[int, int], extra: Image | None = None) -> dict[
     return images if extra is None else {**images, "yours": extra}
 
 
-def _prepared(image: Image, spec: ModelSpec) -> tuple[Tensors, Any]:
+def _prepared(image: Image, spec: ModelSpec) -> tuple[Tensors, Placement]:
     tensor, placement = preprocess(image, spec.preprocess)
     feeds = {spec.inputs[0].name: tensor}
     if spec.proposals is not None:
@@ -89,10 +118,10 @@ def _prepared(image: Image, spec: ModelSpec) -> tuple[Tensors, Any]:
 
 
 def _compare_if_possible(
-    backend: str, model: Path, spec: ModelSpec, cases: list[tuple[str, Tensors, Any]], wanted: list[Tensors]
+    backend: str, model: Path, spec: ModelSpec, cases: list[_Case], decided: Decided | None
 ) -> BackendParity:
     try:
-        return _compare(backend, model, spec, cases, wanted)
+        return _compare(backend, model, spec, cases, decided)
     except (MissingDependencyError, BackendError) as err:
         if backend == "ort":
             raise
@@ -100,35 +129,63 @@ def _compare_if_possible(
         return BackendParity(backend=backend, problem=str(err))
 
 
-def _compare(
-    backend: str, model: Path, spec: ModelSpec, cases: list[tuple[str, Tensors, Any]], wanted: list[Tensors]
-) -> BackendParity:
-    errors: dict[str, float] = {}
-    detections = matched = 0
-    shares = []
-    # What is compared is the graph; a refinement looks at the picture, and soft suppression decides by hairs.
-    settings = spec.postprocess.model_copy(
-        update={"conf_threshold": min(spec.postprocess.conf_threshold, 0.05), "refine": None, "nms": "hard"}
-    )
-    with open_backend(backend, model, BackendOptions()) as engine:
-        for (title, feeds, placement), reference in zip(cases, wanted, strict=True):
-            where = f"on the image '{title}' in backend '{backend}'"
-            got = {key: value.copy() for key, value in engine.infer(feeds).items()}
-            for name, error in compare_tensors(reference, got, spec, settings.conf_threshold, where=where).items():
-                errors[name] = max(errors.get(name, 0.0), error)
-            if spec.task in _MAPS:
-                shares.append(_same_pixels(reference, got, spec, placement, where=where))
-            results = [_decode(outputs, spec, placement, settings) for outputs in (reference, got)]
-            counts = _compare_results(results[0], results[1], spec, settings, where=where)
-            detections, matched = detections + counts[0], matched + counts[1]
+def _compare(backend: str, model: Path, spec: ModelSpec, cases: list[_Case], decided: Decided | None) -> BackendParity:
+    with ExitStack() as opened:
+        engine = opened.enter_context(open_backend(backend, model, BackendOptions()))
+        telling = opened.enter_context(open_backend(backend, decided.model, BackendOptions())) if decided else engine
+        found = []
+        for case in cases:
+            got = _infer(engine, case.feeds)
+            told = _infer(telling, case.feeds) if decided else got
+            found.append(_on_picture(backend, case, spec, got, told, decided))
         version = engine.settings.get("engine_version")
     return BackendParity(
         backend=backend,
         engine_version=None if version is None else str(version),
-        tensors=errors,
+        tensors={tensor.name: max(one.tensors[tensor.name] for one in found) for tensor in spec.outputs},
+        detections=sum(one.detections for one in found),
+        matched=sum(one.matched for one in found),
+        pixels=min((one.pixels for one in found if one.pixels is not None), default=None),
+        decisions=_together([one.decisions for one in found if one.decisions is not None]),
+    )
+
+
+def _infer(engine: Backend, feeds: Tensors) -> Tensors:
+    return {name: value.copy() for name, value in engine.infer(feeds).items()}
+
+
+def _on_picture(
+    backend: str, case: _Case, spec: ModelSpec, got: Tensors, told: Tensors, decided: Decided | None
+) -> BackendParity:
+    """What the graph gives for one picture, `got`, and what its copy tells, beside the network's own outputs."""
+    where = f"on the image '{case.title}' in backend '{backend}'"
+    # What is compared is the graph; a refinement looks at the picture, and soft suppression decides by hairs.
+    settings = spec.postprocess.model_copy(
+        update={"conf_threshold": min(spec.postprocess.conf_threshold, 0.05), "refine": None, "nms": "hard"}
+    )
+    reference, decisions = decided.follow(case.feeds, told, where) if decided else (case.wanted, [])
+    tensors = compare_tensors(reference, told, spec, settings.conf_threshold, where=where)
+    pixels = _same_pixels(reference, got, spec, case.placement, where=where) if spec.task in _MAPS else None
+    own = decode(reference, spec, case.placement, settings)
+    beside = decode_beside(reference, got, spec, case.placement, settings)
+    detections, matched = _compare_results(own, beside, spec, settings, where=where)
+    return BackendParity(
+        backend=backend,
+        tensors=tensors,
         detections=detections,
         matched=matched,
-        pixels=min(shares, default=None),
+        pixels=pixels,
+        decisions=_together(decisions),
+    )
+
+
+def _together(found: Sequence[PoolingDecisions]) -> PoolingDecisions | None:
+    if not found:
+        return None
+    return PoolingDecisions(
+        windows=sum(one.windows for one in found),
+        otherwise=sum(one.otherwise for one in found),
+        shortfall=max(one.shortfall for one in found),
     )
 
 
@@ -257,30 +314,13 @@ def _row_errors(
     return np.asarray(np.max(errors, axis=0))
 
 
-def _decode(outputs: Tensors, spec: ModelSpec, placement: Any, settings: PostprocessSpec) -> Result:
-    by_role = {role: outputs[name] for role, name in spec.head.outputs.items()}
-    return load_head(spec)(by_role, spec, placement, settings)
-
-
-def _same_pixels(wanted: Tensors, got: Tensors, spec: ModelSpec, placement: Any, *, where: str) -> float:
-    """The share of pixels that have the same class, or lie in the same segment; ParityError when it is too small.
-
-    A segment within 1e-3 of the threshold may be there or not.
-    """
-    settings = spec.postprocess
-    reference = _decode(wanted, spec, placement, settings)
-    share = 0.0
-    for shift in (0.0, SCORE_TOLERANCE, -SCORE_TOLERANCE):
-        threshold = min(max(settings.conf_threshold + shift, 0.0), 1.0)
-        result = _decode(got, spec, placement, settings.model_copy(update={"conf_threshold": threshold}))
-        if isinstance(reference, SemanticMap) and isinstance(result, SemanticMap):
-            share = max(share, float(np.mean(reference.class_ids == result.class_ids)))
-        elif isinstance(reference, PanopticMap) and isinstance(result, PanopticMap):
-            share = max(share, same_segments(reference, result))
-        if share >= _PIXELS_AGREE:
-            return share
-    what = "have the same class" if spec.task == "semantic" else "lie in the same segment"
-    raise ParityError(f"only {share:.1%} of the pixels {what} {where}, {_PIXELS_AGREE:.0%} are wanted")
+def _same_pixels(wanted: Tensors, got: Tensors, spec: ModelSpec, placement: Placement, *, where: str) -> float:
+    """The share of pixels that have the same class, or lie in the same segment; ParityError when it is too small."""
+    share = share_of_pixels(wanted, got, spec, placement, enough=_PIXELS_AGREE)
+    if share < _PIXELS_AGREE:
+        what = "have the same class" if spec.task == "semantic" else "lie in the same segment"
+        raise ParityError(f"only {share:.1%} of the pixels {what} {where}, {_PIXELS_AGREE:.0%} are wanted")
+    return share
 
 
 def _compare_results(

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from edgewright.export.parity import Tensors, compare_tensors
+from edgewright.export.parity import compare_tensors
+from edgewright.export.result_parity import Tensors
 from edgewright.runtime.backends import BackendOptions, open_backend
 from edgewright.runtime.bundle import BackendParity, Parity
 from edgewright.runtime.errors import BackendError, MissingDependencyError, ParityError

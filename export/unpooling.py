@@ -25,7 +25,7 @@ def with_masks_for_indices(module: nn.Module) -> nn.Module:
     if not any(isinstance(part, nn.MaxUnpool2d) for part in module.modules()):
         return module
     if isinstance(module, nn.MaxUnpool2d):
-        return _MaskUnpool(module)
+        return MaskUnpool(module)
     rewritten = copy.deepcopy(module)
     for name, part in list(rewritten.named_modules()):
         replaced = _replaced(name, part)
@@ -37,13 +37,13 @@ def with_masks_for_indices(module: nn.Module) -> nn.Module:
 
 def _replaced(name: str, part: nn.Module) -> nn.Module | None:
     if isinstance(part, nn.MaxUnpool2d):
-        return _MaskUnpool(part, name)
+        return MaskUnpool(part, name)
     if isinstance(part, nn.MaxPool2d) and part.return_indices:
-        return _MaskPool(part, name)
+        return MaskPool(part, name)
     return None
 
 
-class _MaskPool(nn.Module):
+class MaskPool(nn.Module):
     """Max-pooling that returns the maxima (B, C, h, w) and, in place of their indices, masks (B, C, k * k, h, w) of 0 and 1.
 
     Among equal values torch takes the first one in reading order, and so do the masks. They compare the values of a window
@@ -53,7 +53,7 @@ class _MaskPool(nn.Module):
     def __init__(self, pool: nn.MaxPool2d, name: str) -> None:
         super().__init__()
         self.kernel = _kernel(pool, name)
-        if _pair(pool.dilation) != (1, 1) or pool.ceil_mode:
+        if pair(pool.dilation) != (1, 1) or pool.ceil_mode:
             raise ExportError(
                 f"the max-pooling '{name}' has a dilation or rounds its size up; its indices cannot be rewritten for engines "
                 "without MaxUnpool, use windows that lie side by side"
@@ -67,7 +67,7 @@ class _MaskPool(nn.Module):
         return self.pool(features), torch.stack(_first_largest(places), dim=2)
 
 
-class _MaskUnpool(nn.Module):
+class MaskUnpool(nn.Module):
     """Max-unpooling of maxima and their masks; what an odd size leaves over at the right and the bottom is 0."""
 
     def __init__(self, unpool: nn.MaxUnpool2d, name: str = "") -> None:
@@ -101,8 +101,8 @@ def _first_largest(values: list[Tensor]) -> list[Tensor]:
 
 
 def _kernel(part: Any, name: str) -> tuple[int, int]:
-    kernel, stride = _pair(part.kernel_size), _pair(part.stride)
-    if kernel != stride or _pair(part.padding) != (0, 0) or kernel == (1, 1):
+    kernel, stride = pair(part.kernel_size), pair(part.stride)
+    if kernel != stride or pair(part.padding) != (0, 0) or kernel == (1, 1):
         raise ExportError(
             f"the {type(part).__name__} '{name}' has windows of {kernel} every {stride} px with a padding of {part.padding}; "
             "engines without MaxUnpool need windows that lie side by side: stride equal to the kernel, no padding"
@@ -110,5 +110,6 @@ def _kernel(part: Any, name: str) -> tuple[int, int]:
     return kernel
 
 
-def _pair(value: Any) -> tuple[int, int]:
+def pair(value: Any) -> tuple[int, int]:
+    """The size of a window as torch's layers name it: one number, or rows and columns."""
     return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))

@@ -76,12 +76,25 @@ class Golden(Strict):
     tolerance: Tolerance = Tolerance()
 
 
+class PoolingDecisions(Strict):
+    """Windows in which the reference was told what value the graph took for the largest, because max-unpooling puts it back to
+    its place there and rounding decides between almost equal values.
+
+    `otherwise`: in how many the reference would have taken another one; `shortfall`: by how much the graph's value falls short
+    at most, as a share of the largest value around.
+    """
+
+    windows: int
+    otherwise: int
+    shortfall: float
+
+
 class BackendParity(Strict):
     """How closely a backend follows the network's own framework on the parity images.
 
     `tensors`: the largest |got - wanted| / max(1, |wanted|) of each output; where the graph itself chooses the rows, over the
     rows that a result is made of, in whatever order. `pixels`: of maps, the smallest share of pixels with the same class or in
-    the same segment. `problem` is why the backend could not be compared.
+    the same segment. `decisions`, where the reference followed those of the graph. `problem` is why the backend could not be compared.
     """
 
     backend: str
@@ -90,6 +103,7 @@ class BackendParity(Strict):
     detections: int = 0
     matched: int = 0
     pixels: float | None = None
+    decisions: PoolingDecisions | None = None
     problem: str | None = None
 
 

@@ -73,6 +73,11 @@ def _parity_line(parity: "BackendParity") -> str:
         said.append(f"{parity.matched} of {parity.detections} detections")
     if parity.pixels is not None:
         said.append(f"{parity.pixels:.2%} of the pixels")
+    if parity.decisions is not None:
+        said.append(
+            f"the reference followed {parity.decisions.windows} decisions of max-pooling, of which it makes "
+            f"{parity.decisions.otherwise} otherwise (by {parity.decisions.shortfall:.2g})"
+        )
     return f"{parity.backend} {parity.engine_version or ''}".strip() + ": " + ", ".join(said)
 
 

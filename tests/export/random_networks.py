@@ -12,8 +12,8 @@ from edgewright.export.reference.untrained import TWO_STAGE as TWO_STAGE
 from edgewright.export.reference.untrained import Spreads as Spreads
 from edgewright.export.reference.untrained import picture_tensor
 from edgewright.export.reference.untrained import random_network as random_network
+from edgewright.export.result_parity import Tensors, decode, decode_beside
 from edgewright.export.torch_source import Wrapped
-from edgewright.runtime.heads import load_head
 from edgewright.runtime.preprocess import preprocess
 from edgewright.runtime.results import Detections, Image, Result
 from edgewright.runtime.spec import ModelSpec, TensorSpec
@@ -52,8 +52,9 @@ def torchvision_detections(network: Any, image: Image, *, first_label: int) -> D
     )  # fmt: skip
 
 
-def run_graph(wrapped: Wrapped, model: onnx.ModelProto, image: Image) -> Result:
-    """What the graph in ONNX Runtime and the head make of an image."""
+def run_graph(wrapped: Wrapped, model: onnx.ModelProto, image: Image, *, own: Detections | None = None) -> Result:
+    """What the graph in ONNX Runtime and the head make of an image, masks pasted into the boxes of the network's `own`
+    detections where these are given."""
     imported = wrapped.imported
     tensor, placement = preprocess(image, imported.preprocess)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
@@ -68,5 +69,12 @@ def run_graph(wrapped: Wrapped, model: onnx.ModelProto, image: Image) -> Result:
         head=imported.head,
         postprocess=imported.postprocess,
     )
-    by_role = {role: outputs[name] for role, name in imported.head.outputs.items()}
-    return load_head(spec)(by_role, spec, placement, spec.postprocess)
+    if own is None:
+        return decode(outputs, spec, placement, spec.postprocess)
+    return decode_beside(as_outputs(own, spec), outputs, spec, placement, spec.postprocess)
+
+
+def as_outputs(own: Detections, spec: ModelSpec) -> Tensors:
+    """The detections of an image of the input's own size as a graph of this head would give them, without masks."""
+    rows = {"boxes": own.boxes_xyxy, "scores": own.scores, "classes": own.class_ids}
+    return {name: rows[role][None] for role, name in spec.head.outputs.items() if role in rows}

@@ -9,7 +9,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgewright.export.parity import Tensors, compare_tensors, parity_images, prove_parity
+from edgewright.export.parity import compare_tensors, parity_images, prove_parity
+from edgewright.export.result_parity import Tensors
 from edgewright.runtime.errors import ParityError
 from edgewright.runtime.matching import mask_iou, match_detections
 from edgewright.runtime.results import BoxMask, Detections

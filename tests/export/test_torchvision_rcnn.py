@@ -137,7 +137,7 @@ def test_mask_rcnn_finds_the_same_objects_with_the_same_masks(roi: str) -> None:
             (own,) = network.module([torch.from_numpy(image[:, :, ::-1].transpose(2, 0, 1) / np.float32(255))])
         masks = tuple(BoxMask((0, 0), mask) for mask in (own["masks"][:, 0] > 0.5).numpy())
         wanted = replace(torchvision_detections(network.module, image, first_label=1), masks=masks)
-        got = run_graph(wrapped, model, image)
+        got = run_graph(wrapped, model, image, own=wanted)
         assert isinstance(got, Detections)
         matches = match_detections(wanted, got, wrapped.imported.postprocess)
         total, strange = total + matches.total, strange + max(len(matches.lost), len(matches.extra))

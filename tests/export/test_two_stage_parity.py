@@ -6,8 +6,9 @@ import torch
 from tests.export.test_torchvision_rcnn import NAMES, SIZE, tiny_faster_rcnn
 
 from edgewright.export.families.torchvision_rcnn import build
-from edgewright.export.parity import Tensors, compare_tensors
+from edgewright.export.parity import compare_tensors
 from edgewright.export.request import ExportRequest
+from edgewright.export.result_parity import Tensors
 from edgewright.export.torch_source import TorchNetwork
 from edgewright.runtime.errors import ParityError
 from edgewright.runtime.spec import HeadSpec, ModelSpec, PreprocessSpec, TensorSpec

@@ -2,7 +2,8 @@
 
     OMP_NUM_THREADS=2 .venv/bin/python -m tests.export.two_stage_proof maskrcnn_resnet50_fpn 224 288
 
-Seeded random weights, recalibrated so that scores and suppression are not trivial (see random_networks.py).
+Seeded random weights, recalibrated so that scores and suppression are not trivial (see random_networks.py). Masks are
+compared in the network's own boxes (see export/result_parity.py).
 """
 
 import sys
@@ -12,20 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tests.export.random_networks import TWO_STAGE, random_network
+from tests.export.random_networks import TWO_STAGE, as_outputs, random_network
 from torchvision.models import get_model
 
 from edgewright.export.families.torchvision_rcnn import build
 from edgewright.export.graph_editor import tensor_spec
 from edgewright.export.model_spec import model_spec
 from edgewright.export.request import ExportRequest
+from edgewright.export.result_parity import decode_beside
 from edgewright.export.to_onnx import to_onnx
 from edgewright.export.torch_source import TorchNetwork, Wrapped
 from edgewright.runtime.backends import BackendOptions, open_backend
 from edgewright.runtime.conveyor import render_scene
 from edgewright.runtime.matching import match_detections
 from edgewright.runtime.predictor import Predictor
-from edgewright.runtime.results import BoxMask, Detections, Image
+from edgewright.runtime.results import BoxMask, Detections, Image, Result
 from edgewright.runtime.spec import ModelSpec
 
 CLASSES = 21
@@ -53,8 +55,8 @@ def prove(name: str, size_hw: tuple[int, int], *, pictures: int = 5, roi: str = 
     with tempfile.TemporaryDirectory() as folder:
         path, spec = _exported(wrapped, request, Path(folder))
         for backend in ("ort", "ov"):
-            with Predictor(spec, open_backend(backend, path, BackendOptions()), spec.postprocess) as predict:
-                found = [predict(image) for image in images]
+            with Predictor(spec, open_backend(backend, path, BackendOptions()), spec.postprocess) as predictor:
+                found = [_beside(own, image, predictor) for own, image in zip(wanted, images, strict=True)]
             assert all(isinstance(one, Detections) for one in found)
             pairs = zip(wanted, found, strict=True)
             matches = [match_detections(a, b, spec.postprocess) for a, b in pairs if isinstance(b, Detections)]
@@ -71,6 +73,12 @@ def own_detections(network: Any, image: Image) -> Detections:
     boxes, scores, labels = (found[key].numpy() for key in ("boxes", "scores", "labels"))
     masks = tuple(BoxMask((0, 0), mask) for mask in (found["masks"][:, 0] > 0.5).numpy()) if "masks" in found else None
     return Detections(boxes, scores, labels - 1, masks)
+
+
+def _beside(own: Detections, image: Image, predictor: Predictor) -> Result:
+    feeds, placement = predictor.prepare(image)
+    outputs, spec = predictor.infer(feeds), predictor.spec
+    return decode_beside(as_outputs(own, spec), outputs, spec, placement, spec.postprocess)
 
 
 def _network(name: str, size_hw: tuple[int, int]) -> Any:

@@ -12,7 +12,7 @@ import pytest
 from tests.tiny import LABELS, save_blue_blob_yolox, tiny_bundle
 
 from edgewright.pipeline.cli import main
-from edgewright.runtime.bundle import BackendParity, Parity, content_digest, load_bundle, seal
+from edgewright.runtime.bundle import BackendParity, Parity, PoolingDecisions, content_digest, load_bundle, seal
 
 
 @pytest.fixture(scope="module")
@@ -150,14 +150,16 @@ def test_inspect_shows_what_a_reader_asks_first(
 def test_inspect_shows_the_proven_parity_of_every_engine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bundle = tiny_bundle(tmp_path)
     proven = BackendParity(
-        backend="ort", engine_version="1.2", tensors={"boxes": 2e-6, "scores": 3e-4}, detections=7, matched=6
-    )
+        backend="ort", engine_version="1.2", tensors={"boxes": 2e-6, "scores": 3e-4}, detections=7, matched=6,
+        decisions=PoolingDecisions(windows=500, otherwise=3, shortfall=2e-7),
+    )  # fmt: skip
     missing = BackendParity(backend="ov", problem="the package 'openvino' is not installed")
     parity = Parity(reference="torch", images=("blank",), backends=(proven, missing))
     seal(bundle.path, bundle.manifest.model_copy(update={"parity": parity}))
     assert run("inspect", bundle.path) == 0
     out = capsys.readouterr().out
     assert "ort 1.2: largest error 0.0003 (scores), 6 of 7 detections" in out
+    assert "the reference followed 500 decisions of max-pooling, of which it makes 3 otherwise (by 2e-07)" in out
     assert "ov: not proven: the package 'openvino' is not installed" in out
 
 
