@@ -57,7 +57,7 @@ def following(
         found.append(_checked(given[0], *made, chosen, place))
         return made[0], chosen
 
-    with _hooked(module, nn.MaxPool2d, decide):
+    with torch.no_grad(), _hooked(module, nn.MaxPool2d, decide):
         result = run()
     return result, tuple(found)
 
