@@ -76,5 +76,5 @@ def run_graph(wrapped: Wrapped, model: onnx.ModelProto, image: Image, *, own: De
 
 def as_outputs(own: Detections, spec: ModelSpec) -> Tensors:
     """The detections of an image of the input's own size as a graph of this head would give them, without masks."""
-    rows = {"boxes": own.boxes_xyxy, "scores": own.scores, "classes": own.class_ids}
+    rows: Tensors = {"boxes": own.boxes_xyxy, "scores": own.scores, "classes": own.class_ids}
     return {name: rows[role][None] for role, name in spec.head.outputs.items() if role in rows}
