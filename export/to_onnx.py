@@ -176,9 +176,9 @@ _EXPORTERS: dict[str, Callable[[_Job], onnx.ModelProto]] = {"dynamo": _dynamo, "
 
 
 def _quietly(export: Callable[[_Job], onnx.ModelProto], job: _Job) -> onnx.ModelProto:
-    """The export without torch's own remarks on its tracing; what matters is checked afterwards."""
-    log = logging.getLogger("torch")
-    level = log.level
+    """The export without the remarks of torch and its optimizer on their tracing; what matters is checked afterwards."""
+    logs = [logging.getLogger(name) for name in ("torch", "onnxscript")]
+    levels = [log.level for log in logs]
     said = io.StringIO()  # a failure prints the whole traced program
     with (
         warnings.catch_warnings(),
@@ -187,11 +187,13 @@ def _quietly(export: Callable[[_Job], onnx.ModelProto], job: _Job) -> onnx.Model
         contextlib.redirect_stdout(said),
     ):
         warnings.simplefilter("ignore")
-        log.setLevel(logging.CRITICAL)
+        for log in logs:
+            log.setLevel(logging.CRITICAL)
         try:
             return export(job)
         finally:
-            log.setLevel(level)
+            for log, level in zip(logs, levels, strict=True):
+                log.setLevel(level)
 
 
 def _finished(model: onnx.ModelProto, job: _Job) -> onnx.ModelProto:

@@ -29,6 +29,17 @@ class TwoBranches(torch.nn.Module):
         return features, features.flatten(2).mean(2)
 
 
+class NormOfConstants(torch.nn.Module):
+    """As the queries of a transformer, whose norm the optimizer thinks about and leaves, for it has several outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queries, self.norm = torch.nn.Parameter(torch.randn(5, 8)), torch.nn.LayerNorm(8)
+
+    def forward(self, images: Any) -> Any:
+        return self.norm(self.queries) + images.mean()
+
+
 class AboveZero(torch.nn.Module):
     def forward(self, images: Any) -> tuple[Any, Any]:
         return images * 2, images[images > 0]
@@ -122,3 +133,8 @@ def test_a_symbolic_dimension_and_a_foreign_operator_are_refused() -> None:
         check_static(model("", "n"))
     with pytest.raises(ExportError, match=r"node 'last' is com.vendor.Relu"):
         check_static(model("com.vendor", 3))
+
+
+def test_what_the_optimizer_leaves_alone_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
+    to_onnx(NormOfConstants(), {"images": torch.randn(1, 3, 8, 8)}, ("found",), exporters=["dynamo"])
+    assert "constant folding" not in caplog.text
