@@ -26,6 +26,10 @@ _DTYPES: dict[int, DType] = {
 }
 # Below 11, Slice, Clip and Resize have other signatures.
 _MIN_OPSET, _UPGRADED_OPSET = 11, 17
+# Their output's size, or the path taken, depends on values: engines refuse them or plan memory anew for every frame.
+DATA_DEPENDENT = frozenset(
+    {"NonZero", "NonMaxSuppression", "If", "Loop", "Scan", "Unique", "Compress", "SequenceAt", "SequenceConstruct"}
+)
 
 
 def read_onnx(path: Path) -> onnx.ModelProto:
@@ -134,6 +138,19 @@ class GraphEditor:
     def producer(self, tensor: str) -> onnx.NodeProto | None:
         """The node that computes a tensor; None for inputs and constants."""
         return next((node for node in self.model.graph.node if tensor in node.output), None)
+
+    def data_dependent(self, tensor: str) -> onnx.NodeProto | None:
+        """The nearest node behind a tensor whose result changes its size or path with the picture; None without one."""
+        producers: dict[str, onnx.NodeProto] = {name: node for node in self.model.graph.node for name in node.output}
+        front, seen = [tensor], {tensor}
+        while front:
+            nodes = [producers[name] for name in front if name in producers]
+            found = next((node for node in nodes if node.op_type in DATA_DEPENDENT), None)
+            if found is not None:
+                return found
+            front = [name for name in dict.fromkeys(i for node in nodes for i in node.input) if name not in seen]
+            seen.update(front)
+        return None
 
     def add(self, op: str, *inputs: str, **attributes: Any) -> str:
         """Append a node with one output; returns the output's name."""

@@ -103,10 +103,20 @@ def as_planes(graph: GraphEditor, part: Part, layout: Layout, *, role: str) -> P
 def wrong_shape(graph: GraphEditor, role: str, part: Part, wanted: str) -> ExportError:
     """The error for a part of another shape than a role wants."""
     shape = [dim if dim != -1 else "?" for dim in part.shape]
-    hint = "check the recipe's keys"
-    if -1 in part.shape:
-        hint = "a shape that the graph leaves open (?) often becomes known by onnxslim; else export with fixed shapes"
+    hint = _open_shape(graph, part) if -1 in part.shape else "check the recipe's keys"
     return ExportError(f"{graph.source}: {role} are read from '{part.text}' of shape {shape}, wanted {wanted}; {hint}")
+
+
+def _open_shape(graph: GraphEditor, part: Part) -> str:
+    """Why the graph does not state a shape, and what helps."""
+    node = graph.data_dependent(part.name)
+    if node is None:
+        return "a shape that the graph leaves open (?) often becomes known by onnxslim; else export with fixed shapes"
+    return (
+        f"it depends on {node.op_type} (node '{node.name}'), whose result changes its size or path with the picture: export the "
+        "network again so that it returns what stands before that, such as the raw boxes and scores of every anchor before "
+        "threshold and NMS; the runtime does the rest"
+    )
 
 
 def _indexed(graph: GraphEditor, tensor: TensorSpec, text: str, indices: list[str]) -> Part:

@@ -14,17 +14,13 @@ import onnxslim
 import torch
 from onnx import shape_inference
 
-from edgewright.export.graph_editor import opset_of, tensor_spec
+from edgewright.export.graph_editor import DATA_DEPENDENT, opset_of, tensor_spec
 from edgewright.runtime.errors import ExportError
 
 _log = logging.getLogger(__name__)
 
 _DYNAMO_OPSET = 20  # GridSample and the reductions of torch's own translations settle here
 _LEGACY_OPSET = 18
-# Their output's size, or the path taken, depends on values: engines refuse them or plan memory anew for every frame.
-DATA_DEPENDENT = frozenset(
-    {"NonZero", "NonMaxSuppression", "If", "Loop", "Scan", "Unique", "Compress", "SequenceAt", "SequenceConstruct"}
-)
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,10 @@ def test_a_random_network_fails_parity_and_leaves_no_bundle(project: Path) -> No
         ("tiny_networks:broken", "ValueError: no data folder"),
         ("tiny_networks:stranger", "gives a Conv2d, which no family knows"),
         ("torchvision/fasterrcnn_resnet50", "(did you mean 'fasterrcnn_resnet50_fpn'?)"),
-        ("torchvision/keypointrcnn", "fcos_resnet50_fpn, lraspp"),  # keypoint networks, which are not taken, are not offered
+        (
+            "torchvision/keypointrcnn",
+            "fcos_resnet50_fpn, lraspp",
+        ),  # keypoint networks, which are not taken, are not offered
         ("tiny_networks:wordy", "ValueError: no data folder; it is called without arguments"),
         ("tiny_networks:script", "SystemExit: 4"),
         ("network", "'network' is no source that export knows"),

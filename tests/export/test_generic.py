@@ -345,10 +345,12 @@ def test_a_description_that_does_not_fit_says_what_was_wanted(
 def test_an_output_whose_size_depends_on_the_picture_says_what_to_do(tmp_path: Path) -> None:
     source = save_constant_network(tmp_path / "net.onnx", {"boxes": BOXES})
     model = onnx.load(str(source))
-    model.graph.node.append(helper.make_node("NonZero", ["images"], ["where"]))
-    model.graph.output.append(helper.make_tensor_value_info("where", TensorProto.INT64, [4, "found"]))
+    model.graph.node.append(helper.make_node("NonZero", ["images"], ["bright"], name="look"))
+    model.graph.node.append(helper.make_node("Transpose", ["bright"], ["where"], perm=[1, 0]))
+    model.graph.output.append(helper.make_tensor_value_info("where", TensorProto.INT64, ["found", 4]))
     onnx.save(model, str(source))
-    with pytest.raises(ExportError, match=r"of shape \[4, '\?'\], .* \(\?\) often becomes known by onnxslim"):
+    said = r"of shape \['\?', 4\], .* depends on NonZero \(node 'look'\), .* returns what stands before that"
+    with pytest.raises(ExportError, match=said):
         bundle_and_outputs(tmp_path, source, 5, head="semantic", pixels_output="where")
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.tiny import save_constant_network
 
 from edgewright.export.graph_editor import GraphEditor, read_onnx
-from edgewright.export.output_part import output_part
+from edgewright.export.output_part import Part, output_part, wrong_shape
 from edgewright.runtime.errors import UsageError
 
 VALUES = np.arange(2 * 5 * 7, dtype=np.float32).reshape(2, 5, 7)
@@ -40,6 +40,12 @@ def test_an_index_means_what_it_means_in_numpy(network: Path, parts: tuple[str, 
     graph.set_outputs({"part": (part.name, part.shape)})
     session = onnxruntime.InferenceSession(graph.model.SerializeToString())
     np.testing.assert_array_equal(session.run(None, {"images": np.zeros((1, 3, 64, 64), np.float32)})[0], wanted)
+
+
+def test_a_shape_that_is_merely_not_written_down_is_no_fault_of_an_operator(network: Path) -> None:
+    graph = GraphEditor(read_onnx(network), "net.onnx")
+    error = wrong_shape(graph, "boxes", Part("out", (1, -1, 7), "out", False), "[1, N, 4]")
+    assert "a shape that the graph leaves open (?) often becomes known by onnxslim" in str(error)
 
 
 def test_an_output_may_have_brackets_in_its_name(network: Path) -> None:

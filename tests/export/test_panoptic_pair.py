@@ -13,9 +13,9 @@ from torchvision.models.segmentation.fcn import FCN, FCNHead
 
 from edgewright.export.families.panoptic_pair import accepts, build
 from edgewright.export.from_torch import import_torch
+from edgewright.export.graph_editor import DATA_DEPENDENT
 from edgewright.export.panoptic_network import PanopticPair
 from edgewright.export.request import ExportRequest
-from edgewright.export.to_onnx import DATA_DEPENDENT
 from edgewright.export.torch_source import TorchNetwork
 from edgewright.runtime.bundle import Bundle
 from edgewright.runtime.errors import UsageError

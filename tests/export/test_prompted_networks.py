@@ -9,9 +9,9 @@ import onnx
 import pytest
 from tests.tiny_prompted import bright_in_box_bundle
 
+from edgewright.export.graph_editor import DATA_DEPENDENT
 from edgewright.export.prompt_parity import PROMPTS, prove_prompt_parity
 from edgewright.export.request import ExportRequest
-from edgewright.export.to_onnx import DATA_DEPENDENT
 from edgewright.pipeline.verify import verify
 from edgewright.runtime.bundle import Bundle, load_bundle
 from edgewright.runtime.conveyor import render_scene

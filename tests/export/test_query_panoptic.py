@@ -16,8 +16,8 @@ from transformers.models.eomt.image_processing_eomt import compute_segments, rem
 
 from edgewright.export.families.query_panoptic import accepts, build
 from edgewright.export.from_torch import import_torch
+from edgewright.export.graph_editor import DATA_DEPENDENT
 from edgewright.export.request import ExportRequest
-from edgewright.export.to_onnx import DATA_DEPENDENT
 from edgewright.export.torch_source import TorchNetwork
 from edgewright.runtime.bundle import Bundle
 from edgewright.runtime.errors import ExportError, UsageError

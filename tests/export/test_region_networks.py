@@ -18,12 +18,12 @@ from torchvision.ops import MultiScaleRoIAlign, RoIAlign, RoIPool
 from edgewright.export.box_transform import decode_boxes, encode_boxes
 from edgewright.export.families.region_classifier import accepts, build
 from edgewright.export.from_torch import run_torch
-from edgewright.export.graph_editor import tensor_spec
+from edgewright.export.graph_editor import DATA_DEPENDENT, tensor_spec
 from edgewright.export.model_spec import model_spec
 from edgewright.export.parity import parity_images, prove_parity
 from edgewright.export.region_networks import RCNN, BoxHead, FastRCNN, RegionNetwork, RegionWarp
 from edgewright.export.request import ExportRequest
-from edgewright.export.to_onnx import DATA_DEPENDENT, to_onnx
+from edgewright.export.to_onnx import to_onnx
 from edgewright.export.torch_source import TorchNetwork, Wrapped
 from edgewright.export.trial_regions import trial_regions
 from edgewright.runtime.errors import ExportError, UsageError

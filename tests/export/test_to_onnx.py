@@ -10,7 +10,8 @@ import torch
 from onnx import TensorProto, helper
 
 from edgewright.export import to_onnx as exporters
-from edgewright.export.to_onnx import DATA_DEPENDENT, check_static, to_onnx
+from edgewright.export.graph_editor import DATA_DEPENDENT
+from edgewright.export.to_onnx import check_static, to_onnx
 from edgewright.runtime.errors import ExportError
 
 

@@ -16,9 +16,10 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from edgewright.export.families.torchvision_rcnn import accepts, build
 from edgewright.export.from_torch import run_torch
+from edgewright.export.graph_editor import DATA_DEPENDENT
 from edgewright.export.parity import parity_images, prove_parity
 from edgewright.export.request import ExportRequest
-from edgewright.export.to_onnx import DATA_DEPENDENT, to_onnx
+from edgewright.export.to_onnx import to_onnx
 from edgewright.export.torch_source import TorchNetwork, Wrapped
 from edgewright.runtime.conveyor import render_scene
 from edgewright.runtime.matching import match_detections

@@ -16,8 +16,8 @@ from tests.export.tiny_transformers import IMAGES, LABELS, SIZE, detector, saved
 
 from edgewright.export.families.detr import accepts, build
 from edgewright.export.from_torch import import_torch, run_torch
+from edgewright.export.graph_editor import DATA_DEPENDENT
 from edgewright.export.request import ExportRequest
-from edgewright.export.to_onnx import DATA_DEPENDENT
 from edgewright.export.torch_source import TorchNetwork
 from edgewright.runtime.bundle import Bundle
 from edgewright.runtime.geometry import clip_boxes, place
