@@ -179,12 +179,12 @@ class _Draws:
         """With an interval of as many standard errors to both sides as Student's t says of so few draws, and `least` below and
         above.
 
-        Its middle is corrected for the bias of the bootstrap (Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, ch. 10):
-        precision is taken as the best at every recall or beyond, so that AP of few frames comes out too high. Percentiles would go
-        the wrong way.
+        Of single pictures its middle is corrected for the bias of the bootstrap (Efron & Tibshirani, "An Introduction to the Bootstrap",
+        1993, ch. 10): precision is taken as the best at every recall or beyond, so that AP of few comes out too high, and percentiles
+        would go the wrong way. Of the many frames of blocks the bias is small, and not worth the noise of its estimate.
         """
         error, critical = float(np.nanstd(self.values)), student(confidence, self.support)
-        middle = 2 * measured - float(np.nanmean(self.values))
+        middle = measured if self.block > 1 else 2 * measured - float(np.nanmean(self.values))
         below, above = least
         interval = min(middle - critical * error, measured - below), max(middle + critical * error, measured + above)
         return Difference(measured, interval, error, critical, self.support)

@@ -117,7 +117,9 @@ def _expected(measured: Measurement) -> Expected:
     if measured.interval is None:
         return Expected(measured.value, 0.0)
     low, high = measured.interval
-    return Expected(measured.value, (high - low) / (2 * _NORMAL_95), measured.value - (low + high) / 2)
+    # One that was cut off at 0 or 1 has another middle.
+    bias = measured.value - (low + high) / 2 if 0 < low and high < 1 else 0.0
+    return Expected(measured.value, (high - low) / (2 * _NORMAL_95), bias)
 
 
 def _notes(report: Report, bundle: Bundle, settings: Mapping[str, Any], expected: Mapping[str, Expected]) -> Any:

@@ -176,6 +176,31 @@ def test_an_uncertain_baseline_widens_the_interval_of_the_change() -> None:
     assert widths[1] == pytest.approx(np.hypot(widths[0], 2 * 1.96 * 0.1), rel=0.25)
 
 
+class Squares(Shares):
+    """The score is the square of the mean, which is too high for few frames."""
+
+    def scores(self, frames: Sequence[float]) -> "Mean":
+        return SquareOfMean(frames)
+
+
+class SquareOfMean(Mean):
+    def values(self, weights: Any) -> Any:
+        return super().values(weights) ** 2
+
+
+def test_intervals_of_pictures_lie_around_the_value_less_its_bias() -> None:
+    """The square of a mean of n is too high by the variance / n on average."""
+    outcomes = np.random.default_rng(4).normal(0.5, 0.3, 30)
+    accuracy = Accuracy(Squares(list(outcomes)), limits=Limits(resamples=10_000))
+    found = accuracy.estimates(list(outcomes))["share"]
+    assert found.block == 1
+    assert found.value is not None
+    assert found.interval is not None
+    # The error of 10000 resamples is 0.0005.
+    assert sum(found.interval) / 2 == pytest.approx(found.value - outcomes.var() / 30, abs=0.0015)
+    assert outcomes.var() / 30 > 0.0025
+
+
 @pytest.mark.parametrize("outcome", [0.0, 1.0])
 def test_frames_that_are_all_alike_leave_room_for_what_they_have_not_shown(outcome: float) -> None:
     """As the exact interval of a proportion does, by SciPy; a bootstrap alone would be sure."""
