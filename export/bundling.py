@@ -1,5 +1,6 @@
 """Write a bundle: the model, its reference run on one image, and the manifest, all or nothing."""
 
+import logging
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,11 +33,15 @@ from edgewright.runtime.bundle import (
 from edgewright.runtime.errors import BackendError, ExportError
 from edgewright.runtime.predictor import Predictor
 from edgewright.runtime.results import Image
-from edgewright.runtime.spec import GraphSpec, ModelSpec
+from edgewright.runtime.spec import BoxFormat, GraphSpec, ModelSpec
+
+_log = logging.getLogger(__name__)
 
 MODEL, IMAGE_ENCODER = "model.onnx", "image_encoder"
 _GOLDEN_IMAGE, _GOLDEN_TENSORS = "golden/image.png", "golden/tensors.npz"
 _PROBABILITIES = ("scores", "probability", "quality")
+_MOST = 0.5
+_FAR_OUTSIDE = 5.0  # times the image's side; a decoding of anchors reaches beyond the border, but not so far
 _RECORDED = (
     "edgewright",
     "onnx",
@@ -171,6 +176,8 @@ def check_outputs(outputs: dict[str, npt.NDArray[Any]], spec: ModelSpec) -> None
     for role in _PROBABILITIES:
         if spec.head.outputs.get(role) in outputs:
             _check_probabilities(spec.head.outputs[role], outputs)
+    if spec.head.outputs.get("boxes") in outputs:
+        _doubt_boxes(spec.head.outputs["boxes"], outputs, spec.head.boxes)
 
 
 def _check_probabilities(name: str, outputs: dict[str, npt.NDArray[Any]]) -> None:
@@ -181,6 +188,29 @@ def _check_probabilities(name: str, outputs: dict[str, npt.NDArray[Any]]) -> Non
             f"output '{name}' ranges from {low:.3g} to {high:.3g} on a test image, probabilities from 0 to 1 are wanted; "
             "export the network with its sigmoid or softmax, or check --family (family generic: the key activation)"
         )
+
+
+def _doubt_boxes(name: str, outputs: dict[str, npt.NDArray[Any]], box_format: BoxFormat) -> None:
+    """A warning when most boxes cannot be what their format says: a trained network may err in some, not in half of them."""
+    boxes = outputs[name].reshape(-1, 4)
+    boxes = boxes[(boxes != 0).any(axis=1)]  # rows that pad a fixed number
+    if not len(boxes):
+        return
+    order, unit = box_format.split("_")
+    sides = boxes[:, 2:] - boxes[:, :2] if order == "xyxy" else boxes[:, 2:]
+    wrong = None
+    if (sides < 0).any(axis=1).mean() > _MOST:
+        wrong = f"{'end before they start' if order == 'xyxy' else 'have negative sides'}, as {order}"
+    elif unit == "unit" and (np.abs(boxes) > _FAR_OUTSIDE).any(axis=1).mean() > _MOST:
+        wrong = "lie far outside the image, as fractions of it"
+    elif unit == "pixels" and (np.abs(boxes) <= 1).all():
+        wrong = "are smaller than a pixel"
+    if wrong is not None:
+        _log.warning(
+            "output '%s': most boxes %s on a test image, such as %s; check --family (family generic: the keys box_format and "
+            "boxes_output), unless the network is not trained",
+            name, wrong, boxes[0].astype(float).round(3).tolist(),
+        )  # fmt: skip
 
 
 def read_image(path: Path) -> Image:

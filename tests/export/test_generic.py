@@ -379,3 +379,32 @@ def test_other_families_refuse_a_description(tmp_path: Path) -> None:
     request = ExportRequest(source=str(source), family="yolox", labels="coco80", head="dense", box_format="xyxy_unit")
     with pytest.raises(UsageError, match="family yolox knows what its outputs mean and does not read box_format, head"):
         import_onnx(request, tmp_path / "bundle")
+
+
+# Seven boxes of 10 x 10 pixels at (20, 30) of the 64 x 64 input, as their format has it.
+CORNERS = np.tile(np.array([20, 30, 30, 40], np.float32), (1, 7, 1))
+CENTRES = np.tile(np.array([25, 35, 10, 10], np.float32), (1, 7, 1))
+
+
+@pytest.mark.parametrize(
+    ("boxes", "box_format", "said"),
+    [
+        (CORNERS, "xyxy_pixels", None),
+        (CENTRES, "cxcywh_pixels", None),
+        (CORNERS / 64, "xyxy_unit", None),
+        (CENTRES / 64, "cxcywh_unit", None),
+        (np.zeros((1, 7, 4), np.float32), "xyxy_pixels", None),
+        (CENTRES, "xyxy_pixels", "end before they start, as xyxy"),
+        (CENTRES / 64, "xyxy_unit", "end before they start, as xyxy"),
+        (-CENTRES, "cxcywh_pixels", "have negative sides, as cxcywh"),
+        (CORNERS, "xyxy_unit", "lie far outside the image, as fractions of it"),
+        (CORNERS / 64, "xyxy_pixels", "are smaller than a pixel"),
+    ],
+)
+def test_boxes_that_are_not_what_their_format_says_are_doubted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, boxes: Any, box_format: str, said: str | None
+) -> None:
+    described(tmp_path, {"boxes": boxes, "scores": SCORES}, 5, head="dense", box_format=box_format)
+    told = [record.getMessage() for record in caplog.records if "most boxes" in record.getMessage()]
+    assert len(told) == (said is not None)
+    assert said is None or f"most boxes {said} on a test image" in told[0]
