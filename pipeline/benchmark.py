@@ -46,6 +46,7 @@ def benchmark(
     propose: str | None = None,
     postprocess: PostprocessSpec | None = None,
     tiles: str | None = None,
+    batch: int = 1,
     seconds: float = 5.0,
     iterations: int = 50,
     warmup: int | None = None,
@@ -55,7 +56,7 @@ def benchmark(
     scenario: Name | None = None,
     tell: Tell = lambda phase, done: None,
 ) -> Report:
-    """The report of single frames, one after another: at least `iterations` runs and at least `seconds` of them.
+    """The report of single frames, or batches, one after another: at least `iterations` runs and at least `seconds` of them.
 
     `warmup` None runs until the time of a run is stable. `frames` is a source URI, None the bundle's golden image. Cold
     start and peak memory are medians over fresh processes; 0 repeats leave them out. With a baseline `against`, both are
@@ -67,7 +68,11 @@ def benchmark(
         raise UsageError("bundles that run in turn propose regions by their own methods; leave --propose out")
     if against is not None and (postprocess is not None or tiles is not None):
         raise UsageError("bundles that run in turn are run as their manifests say; leave --nms and --tiles out")
-    wishes = Wishes(propose, postprocess, tiles)
+    if batch > 1 and (against is not None or scenario is not None):
+        raise UsageError(
+            "bundles in turn and scenarios run one image at a time; leave --batch out, or measure without them"
+        )
+    wishes = Wishes(propose, postprocess, tiles, batch)
     if iterations < 1 or seconds < 0 or cold_start_repeats < 0 or (warmup is not None and warmup < 0):
         raise UsageError("a benchmark needs at least one iteration; seconds, warm-up and repeats are not negative")
     pictures = benchmark_frames(bundle, frames)
@@ -114,10 +119,10 @@ def benchmark(
             "ledger": record.as_json(),
         },
         measurements=(
-            *latency_measurements(speed.runs),
+            *latency_measurements(speed.runs, batch),
             *engine_measurements(alone),
             *([speed.scenario.measurement] if speed.scenario else []),
-            *_power_measurements(record, speed),
+            *_power_measurements(record, speed, batch),
             *_cold_start_measurements(starts),
             *_size_measurements(bundle, backend, precision),
         ),
@@ -137,6 +142,7 @@ def _alone(side: Side, pictures: Frames, effort: Effort, scenario: Name | None, 
             propose=wishes.propose,
             postprocess=wishes.postprocess,
             tiles=wishes.tiles,
+            batch=wishes.batch,
         )
 
     images, seconds = pictures.images, effort.seconds
@@ -156,14 +162,15 @@ def _in_turn(own: Side, against: Side, pictures: Frames, effort: Effort, tell: T
     return _Speed(found.runs, found.settings, found.warmup_runs, found.stable, against=found.against)
 
 
-def _power_measurements(record: Record, speed: _Speed) -> Iterator[Measurement]:
+def _power_measurements(record: Record, speed: _Speed, batch: int) -> Iterator[Measurement]:
     """The mean power of the device, and the energy of a frame where nothing else was run meanwhile."""
     if record.power is None:
         return
     watts = record.power[0]
     yield _cost("watts", watts, "W")
     if speed.against is None and speed.scenario is None:
-        yield _cost("energy_per_frame", watts * statistics.fmean(run.total for run in speed.runs) / 1e9, "J")
+        frame_s = statistics.fmean(run.total for run in speed.runs) / 1e9 / batch
+        yield _cost("energy_per_frame", watts * frame_s, "J")
 
 
 def _cold_start_measurements(starts: list[ColdStart]) -> Iterator[Measurement]:

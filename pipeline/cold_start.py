@@ -26,6 +26,7 @@ class Wishes:
     propose: str | None = None
     postprocess: PostprocessSpec | None = None
     tiles: str | None = None
+    batch: int = 1
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def has_bytecode() -> bool:
 
 
 def _as_text(wishes: Wishes) -> str:
-    given = {"propose": wishes.propose, "tiles": wishes.tiles}
+    given = {"propose": wishes.propose, "tiles": wishes.tiles, "batch": wishes.batch}
     if wishes.postprocess is not None:
         return json.dumps({**given, "postprocess": wishes.postprocess.model_dump(mode="json")})
     return json.dumps(given)

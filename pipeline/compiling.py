@@ -13,12 +13,12 @@ from edgewright.runtime.tensorrt.cuda import Cuda
 from edgewright.runtime.tensorrt.driver import preflight
 from edgewright.runtime.tensorrt.on_device import (
     Device,
+    batch_range,
     engine_here,
     engine_name,
     plan_here,
     this_device,
     user_cache,
-    usual_batches,
 )
 from edgewright.runtime.tensorrt.plan import BuildSpec, Precision, plan_build
 from edgewright.runtime.tensorrt.targets import Target, find_target
@@ -55,6 +55,7 @@ def compile_bundle(
     build: bool,
     tell: Tell,
     dla_core: int | None = None,
+    batch: int | None = None,
 ) -> list[Compilation]:
     """Plan and lint every graph of the bundle for `target` (None: this device), then build into `output` (None: the cache that
     runs use).
@@ -75,7 +76,7 @@ def compile_bundle(
     # A command that is printed for another machine names no folder of this one.
     folder = output or (Path() if here is None else user_cache())
     graphs = ("main", *(graph.name for graph in bundle.spec.graphs or ()))
-    planned = [_planned(bundle, where, here, folder, precision, graph, problem, dla_core) for graph in graphs]
+    planned = [_planned(bundle, where, here, folder, precision, graph, problem, dla_core, batch) for graph in graphs]
     if here is None or not build or any(one.fails for one in planned):
         return planned
     return [
@@ -106,8 +107,7 @@ def describe(spec: BuildSpec, target: Target) -> list[str]:
     if spec.dla_core is not None:
         lines.append(f"processor  DLA {spec.dla_core}; what it cannot run falls back to the GPU")
     if spec.batch is not None:
-        least, usual, most = spec.batch
-        lines.append(f"batch      {least} to {most}, best at {usual}")
+        lines.append(f"batch      {spec.batch[1]}")
     return lines
 
 
@@ -120,8 +120,9 @@ def _planned(
     graph: str,
     problem: str | None,
     dla_core: int | None,
+    batch: int | None,
 ) -> Compilation:
-    spec = _plan(bundle, target, device, precision, graph, dla_core)
+    spec = _plan(bundle, target, device, precision, graph, dla_core, batch)
     return Compilation(
         graph,
         spec,
@@ -133,13 +134,19 @@ def _planned(
 
 
 def _plan(
-    bundle: Bundle, target: Target, device: Device | None, precision: Precision, graph: str, dla_core: int | None
+    bundle: Bundle,
+    target: Target,
+    device: Device | None,
+    precision: Precision,
+    graph: str,
+    dla_core: int | None,
+    batch: int | None,
 ) -> BuildSpec:
     """The plan for a target; for this device, as its runs plan it, so that they find the engine."""
     if device is not None:
-        return plan_here(bundle, device, precision=precision, graph=graph, dla_core=dla_core)
-    batch = usual_batches(bundle, dla_core)
-    return plan_build(bundle, target, precision=precision, graph=graph, batch=batch, dla_core=dla_core)
+        return plan_here(bundle, device, precision=precision, graph=graph, dla_core=dla_core, batch=batch)
+    sizes = batch_range(bundle, batch)
+    return plan_build(bundle, target, precision=precision, graph=graph, batch=sizes, dla_core=dla_core)
 
 
 def _not_this_one(target: Target, device: Device | None) -> str | None:

@@ -2,9 +2,9 @@
 
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import cycle, islice
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +25,7 @@ _TELL_EVERY_S = 0.5
 
 
 class Run(NamedTuple):
-    """The durations of one frame's stages in nanoseconds, None where there is no such stage.
+    """The durations of the stages of one frame, or of one batch, in nanoseconds, None where there is no such stage.
 
     Networks that need no regions do not `propose`; those that take prompts `encode` and `decode` where others `infer`.
     """
@@ -72,12 +72,31 @@ def time_frame(predictor: Predictor, image: Image) -> Run:
     return run._replace(infer=None, encode=encode, decode=inferred - prepared - encode)
 
 
+def timed_run(predictor: Predictor, images: Iterable[Image]) -> Callable[[], Run]:
+    """What runs the next of the images, or as many as go through the engine at once, in turn."""
+    pictures = cycle(images)
+    if predictor.batch == 1:
+        return lambda: time_frame(predictor, next(pictures))
+    return lambda: _time_batch(predictor, list(islice(pictures, predictor.batch)))
+
+
+def _time_batch(predictor: Predictor, images: Sequence[Image]) -> Run:
+    clock = time.perf_counter_ns
+    start = clock()
+    feeds, placements = predictor.prepare_several(images)
+    prepared = clock()
+    outputs = predictor.infer(feeds)
+    inferred = clock()
+    predictor.finish_several(outputs, placements)
+    return Run(prepared - start, inferred - prepared, clock() - inferred)
+
+
 def warm_up(predictor: Predictor, images: Iterable[Image], runs: int | None, *, most_s: float, tell: Tell) -> WarmUp:
     """Exactly `runs` runs; None: until the time of a run is stable, for 200 runs or `most_s` seconds at most."""
-    pictures = cycle(images)
+    run = timed_run(predictor, images)
     if runs is not None:
         for done in range(runs):
-            time_frame(predictor, next(pictures))
+            run()
             tell("warm-up", (done + 1) / runs)
         return WarmUp(runs, None)
     totals: list[int] = []
@@ -85,7 +104,7 @@ def warm_up(predictor: Predictor, images: Iterable[Image], runs: int | None, *, 
     while not is_stable(totals):
         if totals and (len(totals) >= _MOST_WARMUP_RUNS or time.monotonic() - started_s >= most_s):
             return WarmUp(len(totals), stable=False)
-        totals.append(time_frame(predictor, next(pictures)).total)
+        totals.append(run().total)
         tell("warm-up", 0.0)
     return WarmUp(len(totals), stable=True)
 
@@ -104,20 +123,23 @@ def measure_runs(
     """At least `iterations` runs and at least `seconds` of them, over the images in turn."""
     runs: list[Run] = []
     started_s = told_s = time.monotonic()
-    for image in cycle(images):
-        runs.append(time_frame(predictor, image))
+    run = timed_run(predictor, images)
+    while True:
+        runs.append(run())
         now_s = time.monotonic()
         done = min(len(runs) / iterations, (now_s - started_s) / seconds if seconds else 1.0)
         if done >= 1:
-            break
+            return runs
         if now_s - told_s >= _TELL_EVERY_S:
             tell("measuring", done)
             told_s = now_s
-    return runs
 
 
-def latency_measurements(runs: list[Run]) -> list[Measurement]:
-    """p50, p95, p99 and mean of every stage and of them together in milliseconds, and the throughput."""
+def latency_measurements(runs: list[Run], batch: int = 1) -> list[Measurement]:
+    """p50, p95, p99 and mean of every stage and of them together in milliseconds, and the throughput in images.
+
+    The runs are of `batch` images each; of several the mean time of an image is told as well.
+    """
     stages = [
         stage
         for stage in ("propose", "prepare", "infer", "encode", "decode", "finish")
@@ -133,5 +155,8 @@ def latency_measurements(runs: list[Run]) -> list[Measurement]:
             ("mean", float(values.mean())),
         )
     ]
-    throughput = 1000 / float(columns["end_to_end"].mean())
+    image_ms = float(columns["end_to_end"].mean()) / batch
+    if batch > 1:
+        numbers.append(Measurement(name="image", value=image_ms, unit="ms", higher_is_better=False))
+    throughput = 1000 / image_ms
     return [*numbers, Measurement(name="throughput", value=throughput, unit="1/s", higher_is_better=True)]

@@ -26,7 +26,7 @@ from edgewright.runtime.atomic import check_writable_target
 from edgewright.runtime.backends import BackendOptions, open_backend
 from edgewright.runtime.bundle import Bundle
 from edgewright.runtime.errors import CalibrationError, UsageError
-from edgewright.runtime.spec import Strict
+from edgewright.runtime.spec import BATCH, Strict
 
 Target = Literal["openvino", "tensorrt", "onnxruntime"]
 _BACKENDS = {"openvino": "ov", "tensorrt": "ort", "onnxruntime": "ort"}
@@ -110,6 +110,10 @@ def quantize(
     of the loss even when no plan asks for it. `work` keeps what an interrupted run has done; None: beside the output.
     """
     check_writable_target(output, replace=replace)
+    if bundle.spec.inputs[0].shape[0] == BATCH:
+        raise UsageError(
+            f"{bundle.path} has an open batch; quantize the bundle before it was opened, and open the result"
+        )
     if any(file.precision == "int8" for file in bundle.files):
         raise UsageError(f"{bundle.path} holds an int8 model already; quantize the bundle that was exported")
     folder = work or output.parent / f".{output.name}.work"

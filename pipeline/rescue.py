@@ -91,24 +91,30 @@ class Engines:
 
 
 class Continued(Source):
-    """`source` in one iteration that goes on where the last one ended, whichever thread that was."""
+    """`source` in one iteration, of up to `size` frames at a time, that goes on where the last one ended, whichever thread that
+    was."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, size: int = 1) -> None:
         self.name, self.length, self.fps, self.labels = source.name, source.length, source.fps, source.labels
         self.live, self.reopens = source.live, source.reopens
         self.on_demand = source.on_demand
         self._source = source
-        self._frames = iter(source)
+        self._batches = source.batches(size)
         # A thread that was left behind may still wait for a frame.
         self._one_at_a_time = threading.Lock()
 
     def __iter__(self) -> Iterator[Frame]:
+        for frames in self.batches(1):
+            yield from frames
+
+    def batches(self, size: int) -> Iterator[Sequence[Frame]]:
+        """The frames as they were asked for in the beginning."""
         while True:
             with self._one_at_a_time:
-                frame = next(self._frames, None)
-            if frame is None:
+                frames = next(self._batches, None)
+            if frames is None:
                 return
-            yield frame
+            yield frames
 
     def interrupt(self) -> None:
         self._source.interrupt()

@@ -53,58 +53,60 @@ def run(
     """Run `source` through `predictor` into the sinks until its end, `max_frames`, SIGINT or SIGTERM, or until nobody
     reads standard output any more.
 
-    The overlapped loop gives the network the `newest` frame of a live source and drops those before it that nobody had time
-    for, unless told otherwise; the sequential one takes frames as they come. `lenient` sinks that cannot write lose outputs
-    and are tried again, others end the run; the default is lenient for live sources. `replace` gives the predictor to go on
-    with when the engine fails; the frames that it had in hand are lost. `tell` gets what a sink has to say to whoever started
-    the run. `steps` come before drawing and before all sinks, `watch` behind them. `about` is what a sink may want to keep of
-    the run.
+    `newest` is as in `run_overlapped`; the sequential loop takes frames as they come. `lenient` sinks that cannot write lose
+    outputs and are tried again, others end the run; the default is lenient for live sources. `replace` gives the predictor to
+    go on with when the engine fails; the frames that it had in hand are lost. `tell` gets what a sink has to say to whoever
+    started the run, `about` is what it may want to keep of it. `steps` come before drawing and all sinks, `watch` behind them.
 
     The sinks are closed in any case, and `statistics` holds what was done, also after an error.
     """
-    labels = predictor.spec.labels
-    chosen = run_loop if loop == "sequential" else partial(run_overlapped, newest=newest)
     sinks: Sequence[Sink] = ()
 
     def status() -> RunStatus:
         _count_lost(sinks, statistics)
         return _status(source, predictor, statistics, watch)
 
-    context = SinkContext(labels, source.name, source.fps, source.live, status, tell, about or {})
+    context = SinkContext(predictor.spec.labels, source.name, source.fps, source.live, status, tell, about or {})
+    lenient = source.live if lenient is None else lenient
     try:
         with (
-            open_run_sinks(
-                sink_uris, context, by_name(source), lenient=source.live if lenient is None else lenient
-            ) as sinks,
+            open_run_sinks(sink_uris, context, by_name(source), lenient=lenient) as sinks,
             stop_on_signals(source.interrupt) as stop,
             _bar(source, max_frames, statistics, watch) as on_output,
         ):
-            frames = Continued(source)
-            while True:
-                try:
-                    chosen(
-                        frames,
-                        predictor,
-                        sinks,
-                        labels,
-                        statistics=statistics,
-                        max_frames=max_frames,
-                        stop=stop,
-                        on_output=on_output,
-                        steps=steps if watch is None or not watch.is_active else (*steps, watch),
-                    )
-                    break
-                except BackendError as err:
-                    if replace is None or isinstance(err, StuckError):
-                        raise
-                    predictor = replace(err)
-                finally:
-                    _count_lost(sinks, statistics)
+            go = partial(
+                run_loop if loop == "sequential" else partial(run_overlapped, newest=newest),
+                Continued(source, predictor.batch),
+                sinks=sinks,
+                labels=predictor.spec.labels,
+                statistics=statistics,
+                max_frames=max_frames,
+                stop=stop,
+                on_output=on_output,
+                steps=steps if watch is None or not watch.is_active else (*steps, watch),
+            )
+            while (other := _other_engine(go, predictor, replace)) is not None:
+                predictor = other
             # From here on nothing more is counted as dropped: it is over, and not too slow.
             source.interrupt()
     except BrokenPipeError:
         # The reader (`| head`) has seen enough; what the interpreter still holds for it goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    finally:
+        _count_lost(sinks, statistics)
+
+
+def _other_engine(
+    go: Callable[..., None], predictor: Predictor, replace: Callable[[BackendError], Predictor] | None
+) -> Predictor | None:
+    """Who goes on when the engine failed; None when the run is over."""
+    try:
+        go(network=predictor)
+    except BackendError as err:
+        if replace is None or isinstance(err, StuckError):
+            raise
+        return replace(err)
+    return None
 
 
 def _count_lost(sinks: Sequence[Sink], statistics: RunStatistics) -> None:
@@ -141,8 +143,15 @@ def summary_line(source: Source, statistics: RunStatistics) -> str:
     dropped = f"{count} dropped, " if count else ""
     return (
         f"{statistics.frames} frames, {source.skipped} skipped, {dropped}{statistics.detections / statistics.frames:.2f} "
-        f"detections per frame, {statistics.frames_per_s:.1f} frames/s over {statistics.seconds:.1f} s"
+        f"detections per frame, {statistics.frames_per_s:.1f} frames/s over {statistics.seconds:.1f} s{_shared(statistics)}"
     )
+
+
+def _shared(statistics: RunStatistics) -> str:
+    """How full batches were."""
+    if not 0 < statistics.inferences < statistics.frames:
+        return ""
+    return f", {statistics.frames / statistics.inferences:.2f} frames an inference"
 
 
 def events(source: Source, statistics: RunStatistics) -> Counter[str]:
@@ -181,6 +190,7 @@ def report(
         "dropped": statistics.dropped + source.dropped,
         "events": dict(events(source, statistics)),
         "detections": statistics.detections,
+        "inferences": statistics.inferences or statistics.frames,
         "seconds": round(statistics.seconds, 6),
         "frames_per_s": round(statistics.frames_per_s, 3),
         "warmup_frames": statistics.warmup_frames,

@@ -95,9 +95,11 @@ class BackendParity(Strict):
     `tensors`: the largest |got - wanted| / max(1, |wanted|) of each output; where the graph itself chooses the rows, over the
     rows that a result is made of, in whatever order. `pixels`: of maps, the smallest share of pixels with the same class or in
     the same segment. `decisions`, where the reference followed those of the graph. `problem` is why the backend could not be compared.
+    `file` is the model that was run, where there are several.
     """
 
     backend: str
+    file: str | None = None
     engine_version: str | None = None
     tensors: dict[str, float] = Field(default_factory=dict)
     detections: int = 0
@@ -117,7 +119,8 @@ class Parity(Strict):
 
 class Manifest(Strict):
     """The typed content of manifest.json; `digest` covers everything else in it, and so every file. `lower_goldens` are those
-    of models in lower precision, which give other numbers."""
+    of models in lower precision, which give other numbers. `batch` is how closely the rows of a batch follow single images, of
+    models whose batch is open."""
 
     format: int = FORMAT
     spec: ModelSpec
@@ -127,6 +130,7 @@ class Manifest(Strict):
     golden: Golden | None = None
     lower_goldens: tuple[Golden, ...] | None = None
     parity: Parity | None = None
+    batch: Parity | None = None
     digest: str = ""
 
 

@@ -3,8 +3,11 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Generic, TypeVar
+
+from edgewright.runtime.errors import EdgeError, SourceError
 
 T = TypeVar("T")
 
@@ -99,3 +102,18 @@ class Channel(Generic[T]):
                 return False
             self._changed.wait(left)
         return True
+
+
+@contextmanager
+def read_into(channel: Channel[Any], name: str) -> Iterator[None]:
+    """Close `channel` behind the block that reads the source `name` into it, with the error that ended it."""
+    error: EdgeError | None = None
+    try:
+        yield
+    except Ended:
+        pass
+    except EdgeError as err:
+        error = err
+    except Exception as err:  # noqa: BLE001 - a driver may raise anything, and the one who waits must hear of it
+        error = SourceError(f"{name} failed: {type(err).__name__}: {err}")
+    channel.close(error)

@@ -1,4 +1,4 @@
-"""Several frames in one network at once: each has a lane with an input of its own, while the engine works on one."""
+"""Several frames in one network at once: each, or each batch, has a lane with an input of its own, while the engine works."""
 
 import heapq
 import time
@@ -15,26 +15,26 @@ from edgewright.runtime.pending import EngineCall
 from edgewright.runtime.results import Image
 
 Outputs = Mapping[str, npt.NDArray[Any]]
-# (image, regions) -> (feeds, placement)
-Prepare = Callable[[Image, Any], tuple[Any, Any]]
+# (images, the regions of each) -> (feeds, the placement of each)
+Prepare = Callable[[Sequence[Image], Sequence[Any]], tuple[Any, Sequence[Any]]]
 
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What a network gave for one frame, and the seconds that its stages took; the rest of the time was waiting.
+    """What a network gave: outputs and placement of each frame, and the seconds that its stages took for all; the rest of the
+    time was waiting.
 
-    The outputs are valid until the lane prepares its next frame.
+    The outputs are valid until the lane prepares its next frames.
     """
 
-    outputs: Any
-    placement: Any
+    found: Sequence[tuple[Any, Any]]
     seconds: Mapping[str, float]
 
 
 class Lane(Protocol):
-    """The way of one frame through a network. `prepare` and `start` are called by one thread, `wait` by another."""
+    """The way of one frame, or of a batch of them, through a network. `prepare` and `start` are called by one thread, `wait` by another."""
 
-    def prepare(self, image: Image, regions: Any, /) -> None: ...
+    def prepare(self, images: Sequence[Image], regions: Sequence[Any], /) -> None: ...
     def start(self) -> None: ...
     def wait(self) -> Answer: ...
 
@@ -94,10 +94,10 @@ class _EngineLane:
         self._engine = engine
         # Engines read the feeds while they work.
         self._feeds: Any = None
-        self._placement: Any = None
+        self._placements: Sequence[Any] = ()
 
-    def prepare(self, image: Image, regions: Any, /) -> None:
-        self._feeds, self._placement = self._prepare(image, regions)
+    def prepare(self, images: Sequence[Image], regions: Sequence[Any], /) -> None:
+        self._feeds, self._placements = self._prepare(images, regions)
 
     def start(self) -> None:
         with EngineCall():
@@ -106,7 +106,8 @@ class _EngineLane:
     def wait(self) -> Answer:
         with EngineCall():
             outputs, started_s, done_s = self._request.wait()
-        return Answer(outputs, self._placement, {"infer": self._engine.worked(started_s, done_s)})
+        seconds = {"infer": self._engine.worked(started_s, done_s)}
+        return Answer(by_image(outputs, self._placements), seconds)
 
 
 class _Call:
@@ -131,8 +132,9 @@ class _SerialLane:
         self._network = network
         self._given: tuple[Image, Any] | None = None
 
-    def prepare(self, image: Image, regions: Any, /) -> None:
-        self._given = (image, regions)
+    def prepare(self, images: Sequence[Image], regions: Sequence[Any], /) -> None:
+        ((image, its_regions),) = zip(images, regions, strict=True)
+        self._given = (image, its_regions)
 
     def start(self) -> None:
         pass
@@ -147,7 +149,19 @@ class _SerialLane:
             outputs = _copied(self._network.infer(feeds))
         infer_s = time.perf_counter() - prepared_s
         parts = _infer_seconds(infer_s, getattr(self._network, "infer_parts", None))
-        return Answer(outputs, placement, {"prepare": prepared_s - start_s, **parts})
+        return Answer([(outputs, placement)], {"prepare": prepared_s - start_s, **parts})
+
+
+def by_image(outputs: Any, placements: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """The outputs of each image of a batch, in the shapes that they have alone, with its placement."""
+    if len(placements) == 1:
+        return [(outputs, placements[0])]
+    return [(row_of(outputs, row), placement) for row, placement in enumerate(placements)]
+
+
+def row_of(outputs: Outputs, row: int) -> Outputs:
+    """The outputs of one image of a batch, in the shapes that they have alone."""
+    return {name: value[row : row + 1] for name, value in outputs.items()}
 
 
 def _infer_seconds(whole_s: float, parts: Mapping[str, float] | None) -> dict[str, float]:

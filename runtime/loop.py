@@ -26,7 +26,8 @@ class Network(Protocol):
     """The steps of a predictor; a network that needs no regions from outside proposes None.
 
     One whose `infer` has parts that are to be timed apart has `infer_parts`, their seconds in the last call. One that can be
-    at several frames at once offers `lanes(count)`, see `runtime.lanes`, and says by `streams` how many it works on at a time.
+    at several frames at once offers `lanes(count)`, see `runtime.lanes`, and says by `streams` how many it works on at a time, and by
+    `batch` how many frames one of them takes.
     """
 
     def propose(self, image: Image, names: Sequence[str], /) -> Any: ...
@@ -65,6 +66,8 @@ class RunStatistics:
         # What went wrong and was put right, by its name.
         self.events: Counter[str] = Counter()
         self.seconds = 0.0
+        # How often the network was run, where frames may share an inference.
+        self.inferences = 0
         # Of a run of several sources, each by its name, once it gave a frame.
         self.by_source: dict[str, SourceTally] = {}
         self._warmup = Timings()

@@ -55,21 +55,25 @@ def run_overlapped(
     try:
         line.start()
         while (done := line.next()) is not None:
-            result = network.finish(done.answer.outputs, done.answer.placement)
-            done.laps.mark("finish")
-            delivered += 1
-            statistics.dropped = dropped + line.dropped
-            deliver(
-                done.frame,
-                result,
-                sinks,
-                labels,
-                done.laps,
-                statistics=statistics,
-                start_s=start_s,
-                on_output=on_output,
-                steps=steps,
-            )
+            statistics.inferences += 1
+            for frame, (outputs, placement) in zip(done.frames, done.answer.found, strict=True):
+                laps = done.laps.copy()
+                laps.mark("output_wait")
+                result = network.finish(outputs, placement)
+                laps.mark("finish")
+                delivered += 1
+                statistics.dropped = dropped + line.dropped
+                deliver(
+                    frame,
+                    result,
+                    sinks,
+                    labels,
+                    laps,
+                    statistics=statistics,
+                    start_s=start_s,
+                    on_output=on_output,
+                    steps=steps,
+                )
     except StuckError:
         line.abandon()
         raise
@@ -85,26 +89,28 @@ def run_overlapped(
 
 @dataclass(frozen=True, eq=False)
 class _Taken:
-    frame: Frame
+    """Frames that go through the network at once, mostly one."""
+
+    frames: Sequence[Frame]
     laps: Laps
 
 
 @dataclass(frozen=True, eq=False)
 class _Started:
-    frame: Frame
+    frames: Sequence[Frame]
     laps: Laps
     lane: Lane
 
 
 @dataclass(frozen=True, eq=False)
 class _Done:
-    frame: Frame
+    frames: Sequence[Frame]
     laps: Laps
     answer: Answer
 
 
 class _Line:
-    """The threads before the caller's, and the channels between them; `captured` counts what the source gave."""
+    """The threads before the caller's, and the channels between them; `captured` counts the frames that the source gave."""
 
     def __init__(
         self, source: Source, network: Network, max_frames: int | None, stop: threading.Event, newest: bool
@@ -149,7 +155,6 @@ class _Line:
             done = self._done.get()
         except Ended:
             return None
-        done.laps.mark("output_wait")
         self._turns.put(None)
         return done
 
@@ -170,38 +175,40 @@ class _Line:
         self.leave()
 
     def _capture(self) -> None:
-        frames = iter(self._source)
-        for number in count():
-            if self._stop.is_set() or (not self._newest and number == self._max_frames):
-                return
+        batches = self._source.batches(getattr(self._network, "batch", 1))
+        while not self._stop.is_set() and (self._newest or self.captured != self._max_frames):
             if self._on_demand:
                 self._turns.get()
             laps = Laps()
-            frame = next(frames, None)
-            if frame is None:
+            frames = next(batches, None)
+            if frames is None:
                 return
+            if self._max_frames is not None and not self._newest:
+                frames = frames[: self._max_frames - self.captured]
             laps.mark("capture")
-            self.captured += 1
-            self._taken.put(_Taken(frame, laps))
+            self.captured += len(frames)
+            self._taken.put(_Taken(frames, laps))
 
     def _prepare(self) -> None:
+        prepared = 0
         for number in count():
-            if number == self._max_frames:
+            if prepared == self._max_frames:
                 return
             if not self._on_demand:
                 self._turns.get()
             if self._stop.is_set():
                 return
             taken = self._taken.get()
-            frame, laps, lane = taken.frame, taken.laps, self._lanes[number % len(self._lanes)]
+            frames, laps, lane = taken.frames, taken.laps, self._lanes[number % len(self._lanes)]
+            prepared += len(frames)
             laps.mark("frame_wait")
-            regions = self._network.propose(frame.image, frame.names)
-            if regions is not None:
+            regions = [self._network.propose(frame.image, frame.names) for frame in frames]
+            if regions[0] is not None:
                 laps.mark("propose")
-            lane.prepare(frame.image, regions)
+            lane.prepare([frame.image for frame in frames], regions)
             laps.mark("prepare")
             lane.start()
-            self._started.put(_Started(frame, laps, lane))
+            self._started.put(_Started(frames, laps, lane))
 
     def _infer(self) -> None:
         while True:
@@ -209,7 +216,7 @@ class _Line:
             answer = started.lane.wait()
             started.laps.mark("engine_wait")
             started.laps.carve("engine_wait", answer.seconds)
-            self._done.put(_Done(started.frame, started.laps, answer))
+            self._done.put(_Done(started.frames, started.laps, answer))
 
 
 def _lanes(network: Network, lanes: int) -> tuple[Lane, ...]:

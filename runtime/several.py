@@ -5,7 +5,7 @@
     yard ──▶ slot ─┘
 
 Every source is read by a thread of its own into a slot of its own. A fast one is asked again only after the others, and one that
-gives nothing is passed over.
+gives nothing is passed over. Those that go through the network at once, a batch, are taken in the same order.
 """
 
 import logging
@@ -14,14 +14,14 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from edgewright.runtime.channel import Channel, Ended
-from edgewright.runtime.errors import EdgeError, SourceError, UsageError
+from edgewright.runtime.channel import Channel, Ended, read_into
+from edgewright.runtime.errors import EdgeError, UsageError
 from edgewright.runtime.results import Frame
 from edgewright.runtime.sources import IMAGE_SUFFIXES, Source
 from edgewright.runtime.supervision import SourceState, SupervisedSource, open_supervised
@@ -30,6 +30,8 @@ from edgewright.runtime.uri import file_word
 _log = logging.getLogger(__name__)
 _NAMED = re.compile(r"([A-Za-z0-9][\w-]*)=(.+)", re.DOTALL)
 _READ_AHEAD = 2
+# About a frame of a camera: by then every one that works has given its next.
+BATCH_WAIT_S = 0.04
 _LEAVE_S, _LOOK_S = 2.0, 0.05
 
 
@@ -37,13 +39,21 @@ class OpenOne(Protocol):
     def __call__(self, uri: str, *, newest: bool) -> Source: ...
 
 
-def open_sources(uris: Sequence[str], *, newest: bool | None = None, open_one: OpenOne = open_supervised) -> Source:
+def open_sources(
+    uris: Sequence[str],
+    *,
+    newest: bool | None = None,
+    open_one: OpenOne = open_supervised,
+    batch: int = 1,
+    batch_wait_s: float = BATCH_WAIT_S,
+) -> Source:
     """The source that `uris` name, each a URI or NAME=URI; several, and one with a name, come as `SeveralSources`.
 
-    `newest` says which frames are kept while nobody asks for one; None: the newest of live sources, all of others.
+    `newest` says which frames are kept while nobody asks for one; None: the newest of live sources, all of others. With a `batch`
+    even one comes so; UsageError when its frames never fill it.
     """
     named = [_split_name(uri) for uri in uris]
-    if len(named) == 1 and named[0][0] is None:
+    if len(named) == 1 and named[0][0] is None and batch == 1:
         return open_one(named[0][1], newest=newest is not False)
     with ExitStack() as opened:
         sources: dict[str, Source] = {}
@@ -51,8 +61,23 @@ def open_sources(uris: Sequence[str], *, newest: bool | None = None, open_one: O
             source = opened.enter_context(open_one(uri, newest=newest is not False))
             _check_name(given or source.name, sources)
             sources[given or source.name] = source
+        _check_filled(batch, sources.values(), newest)
         opened.pop_all()
-    return SeveralSources(sources, newest=newest, renamed=frozenset(name for name, _ in named if name))
+    renamed = frozenset(name for name, _ in named if name)
+    return SeveralSources(sources, newest=newest, renamed=renamed, batch_wait_s=batch_wait_s)
+
+
+def _check_filled(batch: int, sources: Collection[Source], newest: bool | None) -> None:
+    """UsageError for a batch that is larger than what the sources ever give at once."""
+    if batch > len(sources) and all(_keeps_newest(source, newest) for source in sources):
+        raise UsageError(
+            f"a batch holds the newest frame of each source, and there are not {batch} but {len(sources)}; say --batch {len(sources)}, "
+            "or --frames all"
+        )
+
+
+def _keeps_newest(source: Source, newest: bool | None) -> bool:
+    return source.live if newest is None else newest
 
 
 def _check_name(name: str, others: Iterable[str]) -> None:
@@ -75,16 +100,25 @@ class SeveralSources(Source):
     on_demand = True
 
     def __init__(
-        self, sources: Mapping[str, Source], *, newest: bool | None = None, renamed: frozenset[str] = frozenset()
+        self,
+        sources: Mapping[str, Source],
+        *,
+        newest: bool | None = None,
+        renamed: frozenset[str] = frozenset(),
+        batch_wait_s: float = BATCH_WAIT_S,
     ) -> None:
         self.name = ", ".join(sources)
         self.live = any(source.live for source in sources.values())
         lengths = [source.length for source in sources.values() if source.length is not None]
         self.length = sum(lengths) if len(lengths) == len(sources) else None
+        self._batch_wait_s = batch_wait_s
+        self._turn = 0
         self._over = False
         self._changed = threading.Condition()
         self.parts = tuple(
-            Part(name, source, self._slot(source, newest), renamed=name in renamed) for name, source in sources.items()
+            Part(name, source, self._slot(keeps), keeps_newest=keeps, renamed=name in renamed)
+            for name, source in sources.items()
+            for keeps in [_keeps_newest(source, newest)]
         )
         self._failures: list[EdgeError] = []
 
@@ -106,14 +140,19 @@ class SeveralSources(Source):
         return +total
 
     def __iter__(self) -> Iterator[Frame]:
+        for frames in self.batches(1):
+            yield from frames
+
+    def batches(self, size: int) -> Iterator[list[Frame]]:
+        """The frames, up to `size` at a time: of each source in turn, and of one that keeps its newest frame one a batch.
+
+        Live sources are waited for no longer than `batch_wait_s` behind the first frame of a batch, and not at all while they
+        are known to give none.
+        """
         for part in self.parts:
             part.thread.start()
-        turn = 0
-        while (index := self._wait(turn)) is not None:
-            frame = self._taken(self.parts[index])
-            if frame is not None:
-                turn = index + 1
-                yield frame
+        while frames := self._gathered(size):
+            yield frames
         if self._failures and not self._over:
             raise self._failures[0]
 
@@ -130,8 +169,7 @@ class SeveralSources(Source):
         for part in self.parts:
             part.leave(deadline)
 
-    def _slot(self, source: Source, newest: bool | None) -> Channel[Frame]:
-        keeps_newest = source.live if newest is None else newest
+    def _slot(self, keeps_newest: bool) -> Channel[Frame]:
         return Channel[Frame](
             1 if keeps_newest else _READ_AHEAD,
             newest=keeps_newest,
@@ -139,15 +177,36 @@ class SeveralSources(Source):
             changed=self._changed,
         )
 
-    def _wait(self, turn: int) -> int | None:
-        """The number of the next part, from `turn` on, that has something to say; None at the end of all."""
-        order = [(turn + step) % len(self.parts) for step in range(len(self.parts))]
+    def _gathered(self, size: int) -> list[Frame]:
+        """The next batch; empty at the end of all."""
+        frames: list[Frame] = []
+        # In order of their turns; those that may give no more to this batch leave.
+        asked = [*self.parts[self._turn :], *self.parts[: self._turn]]
+        until_s: float | None = None
+        while len(frames) < size and (part := self._wait(asked, until_s)) is not None:
+            frame = self._taken(part)
+            if frame is None:
+                continue
+            frames.append(frame)
+            self._turn = (self.parts.index(part) + 1) % len(self.parts)
+            asked.remove(part)
+            if not part.keeps_newest:
+                asked.append(part)
+            if self.live and until_s is None:
+                until_s = time.monotonic() + self._batch_wait_s
+        return frames
+
+    def _wait(self, asked: "Sequence[Part]", until_s: float | None) -> "Part | None":
+        """The first of `asked` that has something to say; None when none will, or not by `until_s`."""
         with self._changed:
-            while not self._over and any(not part.over for part in self.parts):
-                for index in order:
-                    if not self.parts[index].over and self.parts[index].slot.ready:
-                        return index
-                self._changed.wait(_LOOK_S)
+            while not self._over and any(not part.over for part in asked):
+                for part in asked:
+                    if not part.over and part.slot.ready:
+                        return part
+                left_s = _LOOK_S if until_s is None else min(_LOOK_S, until_s - time.monotonic())
+                if left_s <= 0 or (until_s is not None and not any(part.state == "running" for part in asked)):
+                    break
+                self._changed.wait(left_s)
         return None
 
     def _taken(self, part: "Part") -> Frame | None:
@@ -166,8 +225,9 @@ class SeveralSources(Source):
 class Part:
     """One of several sources: its reader, and where its frames wait."""
 
-    def __init__(self, name: str, source: Source, slot: Channel[Frame], *, renamed: bool) -> None:
+    def __init__(self, name: str, source: Source, slot: Channel[Frame], *, keeps_newest: bool, renamed: bool) -> None:
         self.name = name
+        self.keeps_newest = keeps_newest
         self.source = source
         self.slot = slot
         self.over = False
@@ -202,18 +262,10 @@ class Part:
             self.source.close()
 
     def _read(self) -> None:
-        error: EdgeError | None = None
-        try:
+        with read_into(self.slot, self.name):
             for frame in self.source:
                 self._frames += 1
                 self.slot.put(replace(frame, origin=self.name, source=self._source_of(frame)))
-        except Ended:
-            pass
-        except EdgeError as err:
-            error = err
-        except Exception as err:  # noqa: BLE001 - a driver may raise anything, and the one who waits must hear of it
-            error = SourceError(f"{self.name} failed: {type(err).__name__}: {err}")
-        self.slot.close(error)
 
     def _source_of(self, frame: Frame) -> str:
         if not self._renamed:

@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Positive = Annotated[int, Field(gt=0)]
 SizeHW = tuple[Positive, Positive]
+# The name of a first dimension that is open; whoever opens a backend says how many images it is for.
+BATCH = "batch"
 DType = Literal["float32", "float16", "float64", "uint8", "int8", "int32", "int64", "bool"]
 Resize = Literal["letterbox", "letterbox_top_left", "stretch"]
 BoxFormat = Literal["xyxy_pixels", "xyxy_unit", "cxcywh_pixels", "cxcywh_unit"]

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from edgewright.runtime.channel import Channel, Ended
+from edgewright.runtime.channel import Channel, Ended, read_into
 from edgewright.runtime.errors import EdgeError, SourceError
 from edgewright.runtime.results import Frame
 from edgewright.runtime.sources import Source, open_source
@@ -181,6 +181,7 @@ class _Reader:
     ) -> None:
         self.channel = channel
         self.frames = self.corrupt = 0
+        self._name = name
         self._opening = opening
         self._numbers = numbers
         self._first_s = 0.0
@@ -201,18 +202,10 @@ class _Reader:
         self.channel.cancel()
 
     def _run(self) -> None:
-        error: BaseException | None = None
-        try:
+        with read_into(self.channel, self._name):
             with self._opening() as self._source:
                 self._read(self._source)
-            error = SourceError(f"{self._source.name} ended")
-        except Ended:
-            pass
-        except EdgeError as err:
-            error = err
-        except Exception as err:  # noqa: BLE001 - a driver may raise anything, and the one who waits must hear of it
-            error = SourceError(f"the source failed: {type(err).__name__}: {err}")
-        self.channel.close(error)
+            raise SourceError(f"{self._source.name} ended")
 
     def _read(self, source: Source) -> None:
         for frame in source:

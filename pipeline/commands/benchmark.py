@@ -31,6 +31,13 @@ if TYPE_CHECKING:
 @nms_option
 @tiles_option
 @click.option(
+    "--batch",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="How many images go through the engine at once; for a bundle of `edgewright batch`.",
+)
+@click.option(
     "--seconds", type=click.FloatRange(min=0), default=5.0, show_default=True, help="Measure at least so long,"
 )
 @click.option(
@@ -78,6 +85,7 @@ def command(
     propose: str | None,
     nms: str | None,
     tiles: str | None,
+    batch: int,
     seconds: float,
     iterations: int,
     warmup: int | None,
@@ -117,6 +125,7 @@ def command(
             propose=propose,
             postprocess=suppressing(loaded.spec, loaded.spec.postprocess, nms) if nms is not None else None,
             tiles=tiles,
+            batch=batch,
             seconds=seconds,
             iterations=iterations,
             warmup=warmup,
@@ -197,7 +206,8 @@ def _in_turn(against: "Against") -> "Table":
 def _place(used: "Mapping[str, Scalar]") -> str:
     """How it was run: on a GPU or DLA what else a timing holds for, on a processor the threads."""
     if "processor" not in used:
-        return _count(used.get("threads"), "thread")
+        threads = _count(used.get("threads"), "thread")
+        return f"{threads}, batch {used['batch']}" if "batch" in used else threads
     return f"{used['processor']}, batch {used['batch']}, transfers {used['transfers']}"
 
 

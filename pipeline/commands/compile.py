@@ -39,6 +39,12 @@ if TYPE_CHECKING:
     default=None,
     help="Build for this DLA core of a Xavier or Orin, as `--backend dla0` runs it.  [default: the GPU]",
 )
+@click.option(
+    "--batch",
+    type=click.IntRange(min=1),
+    default=None,
+    help="Build for so many images at once, of a bundle of `edgewright batch`, as `run --batch` runs it.  [default: 1]",
+)
 @click.option("--print-trtexec", is_flag=True, help="Print the trtexec command alone, and build nothing.")
 @json_option
 def command(
@@ -47,6 +53,7 @@ def command(
     output: str | None,
     precision: Any,
     dla: int | None,
+    batch: int | None,
     print_trtexec: bool,
     json_path: str | None,
 ) -> int:
@@ -65,6 +72,7 @@ def command(
         build=not print_trtexec,
         tell=lambda text: click.echo(text, err=True),
         dla_core=dla,
+        batch=batch,
     )
     if json_path is not None:
         write_json(json_path, {"graphs": [_plain(one) for one in done]})

@@ -43,7 +43,8 @@ def _rows(bundle: "Bundle") -> list[tuple[str, str]]:
         *_detection_rows(spec),
         ("size", f"{size.parameters / 1e6:.2f} M parameters, {gflops}" if size else "unknown"),
         *(("file", _file_line(f)) for f in bundle.files),
-        *(("parity", _parity_line(parity)) for parity in (manifest.parity.backends if manifest.parity else ())),
+        *(("parity", parity_line(parity)) for parity in (manifest.parity.backends if manifest.parity else ())),
+        *(("batch", parity_line(parity)) for parity in (manifest.batch.backends if manifest.batch else ())),
         ("origin", f"{origin.source} by {origin.exporter}, family {origin.family}, opset {origin.opset}"),
         ("versions", ", ".join(f"{name} {version}" for name, version in origin.versions.items())),
         ("digest", bundle.digest),
@@ -63,10 +64,11 @@ def _detection_rows(spec: "ModelSpec") -> list[tuple[str, str]]:
     ]  # fmt: skip
 
 
-def _parity_line(parity: "BackendParity") -> str:
-    """How closely one engine follows the network's own framework."""
+def parity_line(parity: "BackendParity") -> str:
+    """How closely one engine follows the network's own framework, or the rows of a batch follow single images."""
+    engine = " ".join(word for word in (parity.backend, parity.engine_version, parity.file) if word)
     if parity.problem is not None:
-        return f"{parity.backend}: not proven: {parity.problem}"
+        return f"{engine}: not proven: {parity.problem}"
     name, error = max(parity.tensors.items(), key=lambda pair: pair[1], default=("-", 0.0))
     said = [f"largest error {error:.2g} ({name})"]
     if parity.detections:
@@ -78,7 +80,7 @@ def _parity_line(parity: "BackendParity") -> str:
             f"the reference followed {parity.decisions.windows} decisions of max-pooling, of which it makes "
             f"{parity.decisions.otherwise} otherwise (by {parity.decisions.shortfall:.2g})"
         )
-    return f"{parity.backend} {parity.engine_version or ''}".strip() + ": " + ", ".join(said)
+    return f"{engine}: {', '.join(said)}"
 
 
 def _fit(spec: "ModelSpec") -> str:

@@ -61,7 +61,7 @@ def _border(context: Context) -> Iterator[Finding]:
         if any(not dim.HasField("dim_value") for dim in kind.shape.dim):
             yield Finding(
                 "dynamic", "warning", value.name, "its shape is not static",
-                "export with static shapes; an open batch needs a profile (--batch least usual most)", _DOCS,
+                "export with static shapes; an open batch is given to the build (compile --batch N)", _DOCS,
             )  # fmt: skip
     for value in graph.input:
         if value.type.tensor_type.elem_type == TensorProto.UINT8:

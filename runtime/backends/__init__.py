@@ -24,12 +24,15 @@ class BackendOptions:
 
     The threads are shared by `streams` inferences side by side (None: as many as give the most inferences a second); a backend
     that knows no streams has one.
+
+    `batch` is how many images go through a graph at once whose batch is open, None where the graph says it.
     """
 
     precision: str = "fp32"
     threads: int | None = None
     cache_dir: Path | None = None
     streams: int | None = 1
+    batch: int | None = None
 
 
 class Backend(Protocol):

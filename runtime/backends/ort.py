@@ -18,7 +18,7 @@ import onnxruntime
 from edgewright.runtime.backends import BackendOptions, Setting, Tensors, check_feeds
 from edgewright.runtime.cpu import usable_cores
 from edgewright.runtime.errors import BackendError, first_line
-from edgewright.runtime.spec import DType, TensorSpec
+from edgewright.runtime.spec import BATCH, DType, TensorSpec
 
 _DTYPES: dict[str, DType] = {
     "tensor(float)": "float32",
@@ -56,6 +56,8 @@ class OrtBackend:
             config.add_session_config_entry("session.disable_quant_qdq", "1")
         config.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
         config.log_severity_level = 3
+        if options.batch is not None:
+            config.add_free_dimension_override_by_name(BATCH, options.batch)
         try:
             self._session = onnxruntime.InferenceSession(str(path), config, providers=["CPUExecutionProvider"])
         except Exception as err:  # onnxruntime's exceptions share no base class below Exception

@@ -41,7 +41,7 @@ class OpenVinoBackend:
         }
         if options.cache_dir is not None:
             config["CACHE_DIR"] = str(options.cache_dir)
-        self._model, self._fused = _compiled(path, config)
+        self._model, self._fused = _compiled(path, options.batch, config)
         self._request = self._model.create_infer_request()
         self.inputs = tuple(_spec(port, port.get_any_name(), path) for port in self._model.inputs)
         # OpenVINO removes what does nothing, such as a pair of transposes, and its tensor then has the names of both ends.
@@ -152,19 +152,28 @@ class OpenVinoRequest:
         return outputs, self._start_s, self._start_s + self._request.latency / 1000
 
 
-def _compiled(path: Path, config: Mapping[str, Any]) -> tuple[Any, bool]:
+def _compiled(path: Path, batch: int | None, config: Mapping[str, Any]) -> tuple[Any, bool]:
     """The compiled model, and whether OpenVINO may fuse operations into snippets."""
     try:
-        return openvino.Core().compile_model(str(path), "CPU", dict(config)), True
+        return openvino.Core().compile_model(_model(path, batch), "CPU", dict(config)), True
     except (RuntimeError, OSError) as err:
         # Some attention layers, as Mask2Former's, break its own fusion: "ReduceDecomposition supports only Reduce by last
         # dimension", and unfused they run.
         if "snippets" not in str(err):
             raise BackendError(f"OpenVINO cannot load {path}: {_last_line(err)}; try --backend ort") from err
     try:
-        return openvino.Core().compile_model(str(path), "CPU", {**config, "SNIPPETS_MODE": "DISABLE"}), False
+        return openvino.Core().compile_model(_model(path, batch), "CPU", {**config, "SNIPPETS_MODE": "DISABLE"}), False
     except (RuntimeError, OSError) as err:
         raise BackendError(f"OpenVINO cannot load {path}: {_last_line(err)}; try --backend ort") from err
+
+
+def _model(path: Path, batch: int | None) -> Any:
+    """The file, which OpenVINO reads itself; one with an open batch as a model for so many images."""
+    if batch is None:
+        return str(path)
+    model = openvino.Core().read_model(str(path))
+    model.reshape({port.get_any_name(): [batch, *list(port.get_partial_shape())[1:]] for port in model.inputs})
+    return model
 
 
 def _spec(port: Any, name: str, path: Path) -> TensorSpec:

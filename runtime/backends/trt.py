@@ -34,7 +34,14 @@ def open_engine(
     """As `open_backend`, with what was found of the driver, TensorRT and CUDA."""
     bundle, entry = bundle_of(path)
     device = this_device(driver, str(trt.__version__), cuda.version, module=str(trt.__name__))
-    spec = plan_here(bundle, device, precision=_PRECISIONS[options.precision], graph=entry.graph, dla_core=dla_core)
+    spec = plan_here(
+        bundle,
+        device,
+        precision=_PRECISIONS[options.precision],
+        graph=entry.graph,
+        dla_core=dla_core,
+        batch=options.batch,
+    )
     engine = engine_here(bundle, spec, device, options.cache_dir, tell=_tell, graph=entry.graph)
     log = logger_of(trt)
     # A DLA's work cannot be captured.

@@ -3,7 +3,7 @@
 import glob
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -45,6 +45,10 @@ class Source(ABC):
     @abstractmethod
     def __iter__(self) -> Iterator[Frame]:
         """The frames, each with its position in the source as `index`; SourceError when the source fails."""
+
+    def batches(self, size: int) -> Iterator[Sequence[Frame]]:
+        """The frames of the iteration, up to `size` at a time where the source is made for that, else one by one."""
+        return ((frame,) for frame in self)
 
     def interrupt(self) -> None:  # noqa: B027 - most sources do not wait
         """Let an iteration that waits, mostly in another thread, end soon; for a signal handler too, so it takes no lock."""

@@ -61,7 +61,13 @@ def bundle_of(path: Path) -> tuple[Bundle, BundleFile]:
 
 
 def plan_here(
-    bundle: Bundle, device: Device, *, precision: Precision, graph: str = "main", dla_core: int | None = None
+    bundle: Bundle,
+    device: Device,
+    *,
+    precision: Precision,
+    graph: str = "main",
+    dla_core: int | None = None,
+    batch: int | None = None,
 ) -> BuildSpec:
     """The build of the bundle for this very device, or a core of its DLA."""
     return plan_build(
@@ -70,15 +76,18 @@ def plan_here(
         precision=precision,
         graph=graph,
         memory_bytes=device.gpu.memory_bytes,
-        batch=usual_batches(bundle, dla_core),
+        batch=batch_range(bundle, batch),
         dla_core=dla_core,
     )
 
 
-def usual_batches(bundle: Bundle, dla_core: int | None = None) -> tuple[int, int, int] | None:
-    """One frame of a camera and room for a few (a DLA has none), where the network's batch is open; None where it is fixed."""
+def batch_range(bundle: Bundle, batch: int | None) -> tuple[int, int, int] | None:
+    """The very batch that is run (None: one frame), where the network's is open: fixed shapes are faster, and a DLA takes no
+    others. None where the network's batch is fixed and no other is asked for."""
     fixed = all(isinstance(tensor.shape[0], int) and tensor.shape[0] > 0 for tensor in bundle.spec.inputs)
-    return None if fixed else (1, 1, 8 if dla_core is None else 1)
+    if fixed and batch in (None, 1):
+        return None
+    return (batch or 1,) * 3
 
 
 def engine_here(
@@ -100,7 +109,8 @@ def engine_name(bundle: Bundle, spec: BuildSpec, graph: str = "main") -> str:
     """The name of an engine's files: those of two models never meet."""
     plain = re.sub(r"[^A-Za-z0-9_.-]+", "_", bundle.spec.name)
     place = "" if spec.dla_core is None else f"-dla{spec.dla_core}"
-    return f"{plain}-{graph}-{spec.precision}{place}-{spec.model_sha256[:12]}"
+    size = "" if spec.batch is None else f"-b{spec.batch[1]}"
+    return f"{plain}-{graph}-{spec.precision}{place}{size}-{spec.model_sha256[:12]}"
 
 
 def user_cache(environment: Mapping[str, str] = os.environ) -> Path:

@@ -133,10 +133,13 @@ def _check_batch(bundle: Bundle, batch: tuple[int, int, int] | None) -> None:
     open_batch = any(not isinstance(t.shape[0], int) or t.shape[0] < 0 for t in bundle.spec.inputs)
     if open_batch and batch is None:
         raise UsageError(
-            f"{bundle.spec.name} has an open batch; say which sizes the engine is for, such as --batch 1 4 8"
+            f"{bundle.spec.name} has an open batch; say how many images the engine is for, such as --batch 4"
         )
     if batch is not None and not open_batch:
-        raise UsageError(f"{bundle.spec.name} has a fixed batch of {bundle.spec.inputs[0].shape[0]}; leave --batch out")
+        raise UsageError(
+            f"{bundle.spec.name} has a fixed batch of {bundle.spec.inputs[0].shape[0]}; leave --batch out, or open it with "
+            "`edgewright batch`"
+        )
 
 
 def _check_dla(target: Target, precision: Precision, dla_core: int | None, batch: tuple[int, int, int] | None) -> None:

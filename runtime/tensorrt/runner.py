@@ -161,15 +161,19 @@ class EngineRunner:
                 f"input '{name}' of the engine holds a shape, which is read on the processor; export with static shapes"
             )
         most = shape if -1 not in shape else self._range(name)[1]
+        if -1 in shape and self._range(name)[0] == most:
+            # Built for one size alone: as good as fixed.
+            shape = most
         # The largest shapes of the inputs tell how large the outputs get.
         self._set_shape(name, most)
         return _Port(name, dtype, shape, most)
 
     def _output_port(self, name: str) -> _Port:
         most = sizes_of(self._context.get_tensor_shape(name))
-        return _Port(
-            name, self._dtype(name), sizes_of(self._engine.get_tensor_shape(name)), None if -1 in most else most
-        )
+        shape = sizes_of(self._engine.get_tensor_shape(name))
+        if all(-1 not in port.shape for port in self._inputs) and -1 not in most:
+            shape = most
+        return _Port(name, self._dtype(name), shape, None if -1 in most else most)
 
     def _dtype(self, name: str) -> DType:
         kind = self._engine.get_tensor_dtype(name).name

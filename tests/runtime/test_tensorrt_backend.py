@@ -14,6 +14,7 @@ from tests.fake_tensorrt.world import World, compiled, compiler
 from tests.tiny import blob_image, tiny_bundle
 from tests.tiny_prompted import bright_boxes, bright_in_box_bundle
 
+from edgewright.export.open_batch import open_batch
 from edgewright.pipeline.cli import main
 from edgewright.runtime.backends import BackendOptions, open_backend, trt
 from edgewright.runtime.bundle import Bundle
@@ -135,6 +136,29 @@ def test_a_dla_has_engines_of_its_own_that_no_graph_captures(
     assert places[1:] == ["dla0", "dla1"]
     cores = [json.loads(path.read_text())["spec"]["dla_core"] for path in sorted(tmp_path.glob("*.engine.json"))]
     assert sorted(cores, key=str) == [0, 1, None]
+
+
+@needs_compiler
+def test_an_engine_of_a_batch_is_built_for_it_alone_and_captured(
+    orin: Callable[[str], World], bundle: Bundle, tmp_path: Path
+) -> None:
+    opened = open_batch(bundle, tmp_path / "opened")
+    pictures = [blob_image(box_xyxy=(x, 24, x + 40, 64)) for x in (16, 40, 64)]
+    with open_predictor(bundle, backend="ort", threads=1) as reference:
+        wanted = [reference(one) for one in pictures]
+    world = orin("10.3.0")
+    for batch in (1, 2):
+        with open_predictor(opened, backend="trt", batch=batch, cache_dir=tmp_path / "cache") as predictor:
+            for _ in range(3):
+                for found, alone in zip(predictor.several(pictures), wanted, strict=True):
+                    assert isinstance(found, Detections)
+                    assert isinstance(alone, Detections)
+                    np.testing.assert_allclose(found.boxes_xyxy, alone.boxes_xyxy, atol=1e-3)
+            assert predictor.settings.items() >= {"batch": batch, "cuda_graph": True}.items()
+            assert predictor.backend.inputs[0].shape[0] == batch
+    world.assert_clean()
+    names = sorted(path.name.split("-fp32-")[1].partition("-")[0] for path in (tmp_path / "cache").glob("*.engine"))
+    assert names == ["b1", "b2"]
 
 
 @needs_compiler

@@ -7,7 +7,7 @@ from tests.tiny import tiny_bundle
 
 from edgewright.runtime.bundle import Bundle, BundleFile
 from edgewright.runtime.errors import UsageError
-from edgewright.runtime.tensorrt.on_device import usual_batches
+from edgewright.runtime.tensorrt.on_device import batch_range
 from edgewright.runtime.tensorrt.plan import BuildSpec, plan_build
 from edgewright.runtime.tensorrt.targets import DLAS, find_target, opset_of, targets
 
@@ -119,11 +119,14 @@ def test_a_dla_runs_one_size_of_batch(bundle: Bundle) -> None:
     several = replace(bundle, manifest=manifest)
     with pytest.raises(UsageError, match="not of 1 to 8"):
         plan_build(several, find_target("jetpack6.2"), dla_core=0, batch=(1, 1, 8))
-    assert plan_build(several, find_target("jetpack6.2"), dla_core=0, batch=usual_batches(several, 0)).batch == (
-        1,
-        1,
-        1,
-    )
+    for batch, wanted in ((None, (1, 1, 1)), (4, (4, 4, 4))):
+        sizes = batch_range(several, batch)
+        assert plan_build(several, find_target("jetpack6.2"), dla_core=0, batch=sizes).batch == wanted
+    assert batch_range(bundle, None) is None
+    with pytest.raises(
+        UsageError, match="has a fixed batch of 1; leave --batch out, or open it with `edgewright batch`"
+    ):
+        plan_build(bundle, find_target("jetpack6.2"), batch=batch_range(bundle, 4))
 
 
 def test_levels_are_left_out_where_they_do_not_exist(bundle: Bundle) -> None:
