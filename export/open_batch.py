@@ -143,7 +143,11 @@ def _proof(bundle: Bundle, opened: Path, entry: BundleFile, backend: str) -> Bac
 def _errors(wanted: Tensors, got: Tensors, spec: ModelSpec, entry: BundleFile, where: str) -> dict[str, float]:
     """The largest error of every output; ParityError beyond what rounding does."""
     if entry.precision in (None, "fp32"):
-        return compare_tensors(dict(wanted), dict(got), spec, spec.postprocess.conf_threshold, where=where)
+        try:
+            return compare_tensors(dict(wanted), dict(got), spec, spec.postprocess.conf_threshold, where=where)
+        except ParityError as err:
+            what = str(err).partition("; ")[0]
+            raise ParityError(f"{what}: the images of a batch change one another, so it stays 1; {_INSTEAD}") from err
     errors = {}
     for tensor in spec.outputs:
         reference = wanted[tensor.name].astype(np.float64)

@@ -154,7 +154,14 @@ def test_the_network_that_ships_scores_the_same_with_an_open_batch(run: Run, che
     assert run("batch", names["plain"], "-o", names["opened"])[0] == 0
     found, scored = [], []
     for name, words in (("plain", ()), ("opened", ("--batch", "2"))):
-        sources = ("--source", "a=synthetic:1:5", "--source", "b=synthetic:2:5", "--sink", f"jsonl:{tmp_path}/{name}.jsonl")
+        sources = (
+            "--source",
+            "a=synthetic:1:5",
+            "--source",
+            "b=synthetic:2:5",
+            "--sink",
+            f"jsonl:{tmp_path}/{name}.jsonl",
+        )
         assert run("run", names[name], *sources, *words)[0] == 0
         found.append(lines_of(tmp_path / f"{name}.jsonl"))
         assert run("evaluate", names[name], "--data", "synthetic:7:3", "--json", f"{tmp_path}/{name}.json")[0] == 0

@@ -205,9 +205,8 @@ def test_a_run_in_batches_gives_what_a_run_without_gives(
         assert (statistics.frames, statistics.inferences) == (15, -(-15 // batch))
         for output in sink.outputs:
             assert {"prepare", "infer", "output_wait", "finish"} <= set(output.latency_s)
-            assert sum(output.latency_s.values()) == pytest.approx(
-                output.age_s + output.latency_s["capture"], abs=output.latency_s["capture"] + 0.2
-            )
+            # What happened behind the capture is within the age of the frame, which waited for its batch before.
+            assert sum(output.latency_s.values()) - output.latency_s["capture"] <= output.age_s + 1e-3
         results.append({(output.frame.origin, output.frame.index): output.result for output in sink.outputs})
     assert results[0].keys() == results[1].keys()
     for key, wanted in results[0].items():

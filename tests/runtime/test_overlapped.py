@@ -283,7 +283,11 @@ def test_two_streams_work_at_the_same_time_and_their_seconds_count_apart() -> No
             self.backend = SideBySide()
 
         def lanes(self, count: int) -> Any:
-            return engine_lanes(self.backend, [self.prepare] * count)  # type: ignore[arg-type]
+            return engine_lanes(self.backend, [self.prepare_all] * count)  # type: ignore[arg-type]
+
+        def prepare_all(self, images: Any, regions: Any) -> tuple[Any, list[Any]]:
+            feeds, placement = self.prepare(images[0], regions[0])
+            return feeds, [placement]
 
     network, sink = Network(), Keep()
     assert run(Belt(6), network, [sink], loop=run_overlapped).frames == 6

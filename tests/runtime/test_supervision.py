@@ -174,7 +174,7 @@ def test_a_corrupt_frame_is_left_out_and_counted(nonsense: Any) -> None:
 def test_an_unexpected_error_of_a_driver_is_a_failure_like_any_other(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING), supervised(Camera(OSError(5, "I/O error")), Camera(picture())) as source:
         assert len(first(source, 1)) == 1
-    assert "the source failed: OSError: [Errno 5] I/O error" in caplog.text
+    assert "camera failed: OSError: [Errno 5] I/O error" in caplog.text
 
 
 def test_only_the_newest_frame_is_kept() -> None:
