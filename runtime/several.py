@@ -180,33 +180,57 @@ class SeveralSources(Source):
     def _gathered(self, size: int) -> list[Frame]:
         """The next batch; empty at the end of all."""
         frames: list[Frame] = []
-        # In order of their turns; those that may give no more to this batch leave.
-        asked = [*self.parts[self._turn :], *self.parts[: self._turn]]
-        until_s: float | None = None
-        while len(frames) < size and (part := self._wait(asked, until_s)) is not None:
-            frame = self._taken(part)
-            if frame is None:
-                continue
-            frames.append(frame)
-            self._turn = (self.parts.index(part) + 1) % len(self.parts)
-            asked.remove(part)
-            if not part.keeps_newest:
-                asked.append(part)
-            if self.live and until_s is None:
-                until_s = time.monotonic() + self._batch_wait_s
+        while not frames and not self._over and any(not part.over for part in self.parts):
+            waits = size == 1 or not self.live
+            if not waits:
+                self._let_fill(size)
+            frames = self._in_turn(size, waits=waits)
         return frames
 
-    def _wait(self, asked: "Sequence[Part]", until_s: float | None) -> "Part | None":
-        """The first of `asked` that has something to say; None when none will, or not by `until_s`."""
+    def _let_fill(self, size: int) -> None:
+        """Wait until `size` sources have a frame, or all that are running, or for the limit behind the first of them.
+
+        Meanwhile frames stay where newer ones replace them.
+        """
+        until_s: float | None = None
+        with self._changed:
+            while not self._over:
+                open_parts = [part for part in self.parts if not part.over]
+                late = [part for part in open_parts if not part.slot.ready]
+                count = len(open_parts) - len(late)
+                if count >= min(size, len(open_parts)) or (count and all(part.state != "running" for part in late)):
+                    return
+                if count and until_s is None:
+                    until_s = time.monotonic() + self._batch_wait_s
+                left_s = _LOOK_S if until_s is None else min(_LOOK_S, until_s - time.monotonic())
+                if left_s <= 0:
+                    return
+                self._changed.wait(left_s)
+
+    def _in_turn(self, size: int, *, waits: bool) -> list[Frame]:
+        """A frame of each source in turn, and of those that keep all their frames as many as it takes."""
+        frames: list[Frame] = []
+        asked = [*self.parts[self._turn :], *self.parts[: self._turn]]
+        while len(frames) < size and (part := self._next(asked, waits=waits)) is not None:
+            frame = self._taken(part)
+            if frame is not None:
+                frames.append(frame)
+                self._turn = (self.parts.index(part) + 1) % len(self.parts)
+                asked.remove(part)
+                if not part.keeps_newest:
+                    asked.append(part)
+        return frames
+
+    def _next(self, asked: "Sequence[Part]", *, waits: bool) -> "Part | None":
+        """The first of `asked` that has something to say; None when none will, or none has and nobody `waits`."""
         with self._changed:
             while not self._over and any(not part.over for part in asked):
                 for part in asked:
                     if not part.over and part.slot.ready:
                         return part
-                left_s = _LOOK_S if until_s is None else min(_LOOK_S, until_s - time.monotonic())
-                if left_s <= 0 or (until_s is not None and not any(part.state == "running" for part in asked)):
+                if not waits:
                     break
-                self._changed.wait(left_s)
+                self._changed.wait(_LOOK_S)
         return None
 
     def _taken(self, part: "Part") -> Frame | None:

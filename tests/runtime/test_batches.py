@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,7 @@ def test_files_fill_every_batch_but_the_last_each_in_its_order(lengths: list[int
 def test_a_batch_has_one_frame_of_each_camera() -> None:
     with SeveralSources({name: Camera(name) for name in "abc"}, batch_wait_s=PATIENCE_S) as source:
         batches = source.batches(3)
-        seen = []
+        seen: list[list[str]] = []
         while len(seen) < 10:
             batch = next(batches)
             if not seen and len(batch) < 3:
@@ -151,6 +151,24 @@ def test_a_camera_that_fell_silent_holds_the_others_up_for_the_limit_alone() -> 
         while time.monotonic() < deadline and len(batch := next(batches)) < 2:
             pass
         assert sorted(frame.origin for frame in batch) == ["fast", "slow"]
+
+
+def test_a_frame_that_waits_for_its_batch_is_replaced_by_newer_ones() -> None:
+    pausing, fast = Pausing("slow"), Camera("fast")
+    with SeveralSources({"slow": pausing, "fast": fast}, batch_wait_s=PATIENCE_S) as source:
+        batches = source.batches(2)
+        while len(next(batches)) < 2:
+            pass
+        before = source.dropped
+        threading.Thread(target=lambda: (wait_for(lambda: source.dropped > before + 20), pausing.go.set())).start()
+        (frame,) = (frame for frame in next(batches) if frame.origin == "fast")
+    assert frame.index > before + 20
+
+
+def wait_for(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not happened() and time.monotonic() < deadline:
+        time.sleep(0.005)
 
 
 def test_a_camera_that_fails_leaves_its_place_to_the_others() -> None:
