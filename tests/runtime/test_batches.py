@@ -160,7 +160,12 @@ def test_a_frame_that_waits_for_its_batch_is_replaced_by_newer_ones() -> None:
         while "slow" not in {frame.origin for frame in next(batches)}:
             pass
         before = source.dropped
-        threading.Thread(target=lambda: (wait_for(lambda: source.dropped > before + 20), pausing.go.set())).start()
+
+        def let_go() -> None:
+            wait_for(lambda: source.dropped > before + 20)
+            pausing.go.set()
+
+        threading.Thread(target=let_go).start()
         (frame,) = (frame for frame in next(batches) if frame.origin == "fast")
     assert frame.index > before + 20
 
