@@ -38,8 +38,9 @@ def report_fixture(bundle: Bundle) -> Report:
 class StubPredictor:
     """Stands in for a predictor: notes the images, and whether it is at work."""
 
-    def __init__(self, seconds: float = 0.0) -> None:
+    def __init__(self, seconds: float = 0.0, batch: int = 1) -> None:
         self.images: list[Any] = []
+        self.batch = batch
         self.busy = False
         self.seconds = seconds
 
@@ -51,12 +52,19 @@ class StubPredictor:
         self.images.append(image)
         return {}, None
 
+    def prepare_several(self, images: Any) -> tuple[Any, Any]:
+        self.busy = True
+        self.images.append(tuple(images))
+        return {}, None
+
     def infer(self, feeds: Any) -> Any:
         time.sleep(self.seconds)
         return {}
 
     def finish(self, outputs: Any, placement: Any) -> None:
         self.busy = False
+
+    finish_several = finish
 
     def told(self, phase: str, done: float) -> None:
         assert not self.busy
@@ -162,6 +170,13 @@ def test_measuring_takes_the_images_in_turn_until_there_are_runs_enough() -> Non
     runs = measure_runs(stub.as_predictor, ("a", "b", "c"), seconds=0, iterations=7, tell=stub.told)  # type: ignore[arg-type]
     assert len(runs) == 7
     assert stub.images == ["a", "b", "c", "a", "b", "c", "a"]
+
+
+def test_a_run_of_a_batch_takes_so_many_images_in_turn() -> None:
+    stub = StubPredictor(batch=2)
+    runs = measure_runs(stub.as_predictor, ("a", "b", "c"), seconds=0, iterations=3, tell=stub.told)  # type: ignore[arg-type]
+    assert len(runs) == 3
+    assert stub.images == [("a", "b"), ("c", "a"), ("b", "c")]
 
 
 def test_measuring_lasts_until_the_time_is_up_too() -> None:
