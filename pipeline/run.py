@@ -141,9 +141,12 @@ def summary_line(source: Source, statistics: RunStatistics) -> str:
     """Counts and rates of a run of at least one frame, in one line."""
     count = statistics.dropped + source.dropped
     dropped = f"{count} dropped, " if count else ""
+    objects = (
+        f"{statistics.detections / statistics.frames:.2f} detections per frame, " if statistics.counts_objects else ""
+    )
     return (
-        f"{statistics.frames} frames, {source.skipped} skipped, {dropped}{statistics.detections / statistics.frames:.2f} "
-        f"detections per frame, {statistics.frames_per_s:.1f} frames/s over {statistics.seconds:.1f} s{_shared(statistics)}"
+        f"{statistics.frames} frame{'s' if statistics.frames > 1 else ''}, {source.skipped} skipped, {dropped}{objects}"
+        f"{statistics.frames_per_s:.1f} frames/s over {statistics.seconds:.1f} s{_shared(statistics)}"
     )
 
 

@@ -61,6 +61,8 @@ class RunStatistics:
     def __init__(self) -> None:
         self.frames = 0
         self.detections = 0
+        # Whether results are objects; class maps have none to count.
+        self.counts_objects = False
         # Frames of a live source that a newer one replaced before the loop had time for them.
         self.dropped = 0
         # What went wrong and was put right, by its name.
@@ -91,6 +93,7 @@ class RunStatistics:
         found = len(result) if isinstance(result, Detections) else 0
         self.frames += 1
         self.detections += found
+        self.counts_objects |= isinstance(result, Detections)
         if origin:
             self.by_source.setdefault(origin, SourceTally()).count(found, seconds_by_stage["age"])
         (self._warmup if self.frames <= WARMUP_FRAMES else self._steady).record_all(seconds_by_stage)

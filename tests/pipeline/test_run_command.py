@@ -15,8 +15,12 @@ import pytest
 from tests.tiny import blob_image, tiny_bundle
 
 from edgewright.pipeline.cli import main
+from edgewright.pipeline.run import summary_line
 from edgewright.runtime.errors import SinkError
+from edgewright.runtime.loop import RunStatistics
+from edgewright.runtime.results import SemanticMap
 from edgewright.runtime.sinks import Output, jsonl
+from edgewright.runtime.sources import open_source
 from edgewright.runtime.timing import STAGES, WAITS
 
 Run = Callable[..., tuple[int, str, str]]
@@ -83,8 +87,17 @@ def test_what_is_drawn_in_the_picture_is_found_where_it_is(run: Run) -> None:
     xyxy = np.array([thing["box"] for thing in found])
     centres = (xyxy[:, :2] + xyxy[:, 2:]) / 2
     assert ((centres >= (16, 24)) & (centres <= (56, 64))).all()
-    assert "1 frames" in err
+    assert "1 frame, 0 skipped" in err
     assert "capture" in err
+
+
+def test_class_maps_have_no_detections_to_count() -> None:
+    statistics = RunStatistics()
+    for _ in range(2):
+        statistics.count(SemanticMap(np.zeros((4, 6), np.uint8)), {"age": 0.1})
+    statistics.seconds = 0.5
+    with open_source("synthetic:1:2") as source:
+        assert summary_line(source, statistics) == "2 frames, 0 skipped, 4.0 frames/s over 0.5 s"
 
 
 @pytest.mark.parametrize("loop", ["overlapped", "sequential"])
