@@ -87,7 +87,8 @@ def batch_range(bundle: Bundle, batch: int | None) -> tuple[int, int, int] | Non
     fixed = all(isinstance(tensor.shape[0], int) and tensor.shape[0] > 0 for tensor in bundle.spec.inputs)
     if fixed and batch in (None, 1):
         return None
-    return (batch or 1,) * 3
+    count = batch or 1
+    return count, count, count
 
 
 def engine_here(
