@@ -3,17 +3,19 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from edgewright.pipeline.console import progress
 from edgewright.pipeline.datasets import BoxDataset, Dataset, Sample
 from edgewright.runtime.errors import UsageError
 from edgewright.runtime.geometry import box_iou
 from edgewright.runtime.proposals import open_method
+from edgewright.runtime.proposals.file import PICTURE, thumbprint
 from edgewright.runtime.results import Boxes
 
 # What a region and an object have in common for the object to count as found: the threshold of the proposal literature.
@@ -22,11 +24,12 @@ _COVERED = 0.5
 
 @dataclass(frozen=True)
 class Proposed:
-    """Regions (N, 4) in pixels of every image by the name that a file knows it by; `covered` is the share of the objects
-    that a region overlaps by half (IoU), None where the data have no boxes."""
+    """Regions (N, 4) in pixels of every image by the name that a file knows it by, and the image's thumbprint; `covered` is the
+    share of the objects that a region overlaps by half (IoU), None where the data have no boxes."""
 
     regions: dict[str, Boxes]
     covered: float | None
+    pictures: dict[str, npt.NDArray[np.int64]] = field(default_factory=dict)
 
     @property
     def per_image(self) -> float:
@@ -38,14 +41,16 @@ def propose(dataset: Dataset, *, method: str = "selective_search", count: int = 
     find = open_method(method)
     samples = list(dataset)
     times = Counter(sample.path.name for sample in samples if sample.path is not None)
-    regions, found = {}, {}
+    regions, pictures, found = {}, {}, {}
     for sample in progress(samples, total=len(samples), description="propose"):
-        boxes = find(sample.image(), names_of(sample))[:count]
+        image = sample.image()
+        boxes = find(image, names_of(sample))[:count]
         # Pictures of the same name in different folders are told apart by their number.
         unique = sample.path is not None and times[sample.path.name] == 1
         name = sample.path.name if sample.path is not None and unique else str(sample.image_id)
         regions[name] = found[sample.image_id] = boxes
-    return Proposed(regions, _covered(dataset, found) if isinstance(dataset, BoxDataset) else None)
+        pictures[name] = thumbprint(image)
+    return Proposed(regions, _covered(dataset, found) if isinstance(dataset, BoxDataset) else None, pictures)
 
 
 def names_of(sample: Sample) -> tuple[str, ...]:
@@ -53,16 +58,18 @@ def names_of(sample: Sample) -> tuple[str, ...]:
     return (*(() if sample.path is None else (sample.path.name,)), str(sample.image_id))
 
 
-def save_regions(path: Path, regions: dict[str, Boxes]) -> None:
+def save_regions(path: Path, proposed: Proposed) -> None:
     """Write a file that `file:PATH` reads: JSON with hundredths of a pixel, or .npz; UsageError for another suffix."""
     check_suffix(path)
+    pictures = {f"{PICTURE}{name}": greys for name, greys in proposed.pictures.items()}
     if path.suffix == ".npz":
-        arrays: dict[str, Any] = dict(regions)
+        arrays: dict[str, Any] = {**proposed.regions, **pictures}
         with path.open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **arrays)
         return
-    rounded = {name: np.round(boxes.astype(np.float64), 2).tolist() for name, boxes in regions.items()}
-    lines = (f"{json.dumps(name)}: {json.dumps(boxes)}" for name, boxes in rounded.items())
+    rounded = {name: np.round(boxes.astype(np.float64), 2).tolist() for name, boxes in proposed.regions.items()}
+    entries = {**rounded, **{name: greys.tolist() for name, greys in pictures.items()}}
+    lines = (f"{json.dumps(name)}: {json.dumps(values)}" for name, values in entries.items())
     path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 

@@ -43,6 +43,6 @@ def command(data: str, output: str, method: str, count: int, limit: int | None) 
     # Opened first, so that a path that cannot be written is known before the long run.
     with atomic_file(output) as file:
         proposed = propose(dataset if limit is None else dataset.first(limit), method=method, count=count)
-        save_regions(file, proposed.regions)
+        save_regions(file, proposed)
     covered = "" if proposed.covered is None else f"; {proposed.covered:.1%} of the objects are covered (IoU 0.5)"
     click.echo(f"{output}: {proposed.per_image:.0f} regions an image on {len(proposed.regions)} images{covered}")

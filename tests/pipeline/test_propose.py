@@ -18,8 +18,11 @@ from edgewright.pipeline.evaluate import evaluate
 from edgewright.pipeline.proposing import propose
 from edgewright.pipeline.verify import verify
 from edgewright.runtime.bundle import Bundle, load_bundle
-from edgewright.runtime.errors import UsageError
+from edgewright.runtime.conveyor import render_scene
+from edgewright.runtime.errors import DataError, UsageError
 from edgewright.runtime.predictor import open_predictor
+from edgewright.runtime.proposals import open_method
+from edgewright.runtime.proposals.file import thumbprint
 from edgewright.runtime.results import Detections
 
 FACTORY = """
@@ -117,6 +120,27 @@ def test_stored_regions_give_the_detections_of_the_method_that_made_them(bundle:
         reports[name] = json.loads(out.read_text())
     assert reports["stored"] == reports["own"]
     assert len(reports["own"]) > 20
+
+
+@pytest.mark.parametrize("suffix", ["npz", "json"])
+def test_regions_of_other_pictures_by_the_same_names_are_refused(
+    bundle: Bundle, tmp_path: Path, capsys: Any, suffix: str
+) -> None:
+    boxes = tmp_path / f"boxes.{suffix}"
+    assert run("propose", "--data", "synthetic:1:2", "--method", "windows", "-o", boxes) == 0
+    assert run("evaluate", bundle.path, "--data", "synthetic:2:2", "--propose", f"file:{boxes}") == 2
+    assert "are of another picture: this one looks otherwise than theirs" in capsys.readouterr().err
+
+
+def test_a_picture_is_known_again_after_compression_and_not_at_another_size(tmp_path: Path) -> None:
+    image = render_scene(3, 0).image
+    print_of = {"picture:a.jpg": thumbprint(image).tolist(), "a.jpg": [[1, 2, 30, 40]]}
+    (tmp_path / "boxes.json").write_text(json.dumps(print_of))
+    method = open_method(f"file:{tmp_path / 'boxes.json'}")
+    packed = cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 40])[1], cv2.IMREAD_COLOR)
+    assert len(method(np.asarray(packed, np.uint8), ("a.jpg",))) == 1
+    with pytest.raises(DataError, match=r"this one is \d+ x \d+, where theirs was \d+ x \d+"):
+        method(np.ascontiguousarray(image[::2]), ("a.jpg",))
 
 
 def test_a_report_says_how_many_objects_the_regions_cover(bundle: Bundle) -> None:

@@ -125,6 +125,8 @@ def test_a_file_knows_a_picture_by_any_of_its_names(tmp_path: Path) -> None:
         ('{"a.jpg": [[1, 2, 3, NaN]]}', "holds NaN"),
         ('{"a.jpg": [["x", 2, 3, 4]]}', "is no list of boxes"),
         ('{"a.jpg": [[1, 2], [3, 4, 5]]}', "is no list of boxes"),
+        ('{"picture:a.jpg": [480, 640]}', r"'picture:a.jpg' has the shape \[2\]; wanted: 66 numbers"),
+        ('{"picture:a.jpg": ["x"]}', "'picture:a.jpg' is no list of whole numbers"),
         ('{"a.jpg": [[0, 0, 1, 1], [40, 30, 10, 20]]}', r"box 1 of 'a.jpg'.*not width and height"),
     ],
 )
