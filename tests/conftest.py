@@ -1,6 +1,7 @@
 """What every test may use: the real models and images, where this machine has them."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,9 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 # A loaded machine is slow, which is no failure.
 settings.register_profile("edgewright", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("edgewright")
+
+# What a shell starts in the background ignores interrupts, and so would every process that a test starts and interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 

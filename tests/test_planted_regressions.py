@@ -217,6 +217,8 @@ class Clock:
 class TimedPredictor:
     """A network whose stages take the given times, each a little more or less from frame to frame."""
 
+    batch = 1
+
     def __init__(self, clock: Clock, stages_ms: dict[str, float]) -> None:
         self._clock, self._stages_ms, self._random = clock, stages_ms, np.random.default_rng(0)
         self.infer_parts = None
