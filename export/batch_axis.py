@@ -9,6 +9,7 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper, shape_inference
 
+from edgewright.export.graph_editor import drop_unused
 from edgewright.runtime.errors import ExportError
 from edgewright.runtime.spec import BATCH
 
@@ -42,6 +43,8 @@ def with_open_batch(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     for value in (*_inputs(opened.graph), *opened.graph.output):
         value.type.tensor_type.shape.dim[0].Clear()
         value.type.tensor_type.shape.dim[0].dim_param = BATCH
+    # The constants that held the batch.
+    drop_unused(opened.graph)
     onnx.checker.check_model(opened)
     return opened
 

@@ -80,7 +80,7 @@ def without_outputs(model: onnx.ModelProto, names: Collection[str]) -> onnx.Mode
     dropped = [value for value in copied.graph.output if value.name in names]
     for value in dropped:
         copied.graph.output.remove(value)
-    _drop_unused(copied.graph)
+    drop_unused(copied.graph)
     made = {name for node in copied.graph.node for name in node.output}
     copied.graph.value_info.extend(value for value in dropped if value.name in made)
     return copied
@@ -188,7 +188,7 @@ class GraphEditor:
             graph.output.append(helper.make_tensor_value_info(name, kind, shape))
         # Inferred shapes may belong to tensors that had these names before.
         del graph.value_info[:]
-        _drop_unused(graph)
+        drop_unused(graph)
         try:
             onnx.checker.check_model(self.model)
         except onnx.checker.ValidationError as err:
@@ -229,7 +229,8 @@ def tensor_spec(value: onnx.ValueInfoProto) -> TensorSpec:
     return TensorSpec(name=value.name, shape=shape, dtype=_DTYPES[kind.elem_type])
 
 
-def _drop_unused(graph: onnx.GraphProto) -> None:
+def drop_unused(graph: onnx.GraphProto) -> None:
+    """Drop the nodes and constants that no output needs."""
     needed, kept = {value.name for value in graph.output}, []
     for node in reversed(graph.node):
         if needed.intersection(node.output):
