@@ -37,7 +37,7 @@ from edgewright.pipeline.commands._watch_options import watch_options
     multiple=True,
     metavar="URI",
     help="jsonl:FILE (jsonl:- is stdout), images:DIR, video:FILE.mp4, record:DIR, mqtt://HOST/TOPIC, gstreamer:PIPELINE, "
-    "web:[HOST]:PORT; may be given several times; see docs/sinks.md. Of several sources, {source} within is the "
+    "window:, web:[HOST]:PORT; may be given several times; see docs/sinks.md. Of several sources, {source} within is the "
     "name of each.",
 )
 @click.option(
