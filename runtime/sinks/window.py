@@ -12,6 +12,7 @@ import cv2
 
 from edgewright.runtime.errors import SinkError
 from edgewright.runtime.sinks import Output, Sink, SinkContext
+from edgewright.runtime.uri import split_options
 
 _ENDS = (27, ord("q"))  # Esc
 _WIDEST = 1280
@@ -21,10 +22,11 @@ _PROBE = "import cv2; cv2.namedWindow('probe'); cv2.waitKey(1); cv2.destroyAllWi
 
 def from_uri(text: str, context: SinkContext) -> "WindowSink":
     """A sink that shows every frame; SinkError when no window can be opened here."""
+    title, _ = split_options("sink window", text, ())
     # Qt misses fonts that nothing here draws with.
     os.environ.setdefault("QT_LOGGING_RULES", "default.warning=false")
     _check_screen()
-    return WindowSink(text or "edgewright")
+    return WindowSink(title or "edgewright")
 
 
 class WindowSink(Sink):
