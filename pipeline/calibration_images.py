@@ -27,9 +27,9 @@ _TILES_OF_AN_IMAGE = 4
 
 
 def candidates(uri: str) -> list[Candidate]:
-    """Every image that `uri` names: a data set, a folder of images, or a video file."""
+    """Every image that `uri` names: a data set, a folder of images, a video file, or what a run recorded, `replay:DIR`."""
     path = Path(uri)
-    if path.is_file() and path.suffix.lower() not in IMAGE_SUFFIXES:
+    if uri.startswith("replay:") or (path.is_file() and path.suffix.lower() not in IMAGE_SUFFIXES):
         return list(_frames(uri))
     dataset = open_dataset(uri)
     known = _known_of(dataset)
@@ -138,7 +138,7 @@ def _known_of_masks(dataset: MaskDataset) -> dict[int, tuple[tuple[str, ...], tu
 
 
 def _frames(uri: str) -> Iterator[Candidate]:
-    """Frames of a video, evenly spread; they are kept in memory, compressed."""
+    """Frames of a video or a recording, evenly spread; they are kept in memory, compressed."""
     import cv2
 
     with open_source(uri) as source:
@@ -148,7 +148,7 @@ def _frames(uri: str) -> Iterator[Candidate]:
                 continue
             done, packed = cv2.imencode(".png", frame.image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
             if not done:
-                raise CalibrationError(f"frame {frame.index} of {uri} cannot be kept; check the video")
+                raise CalibrationError(f"frame {frame.index} of {uri} cannot be kept; check what it comes from")
             yield Candidate(f"{Path(uri).name}#{frame.index}", _pixels_sha256(frame.image), partial(_unpacked, packed))
 
 

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     "--data",
     required=True,
     metavar="DATA",
-    help="Images to calibrate on: a data set as for evaluate, a folder of images, or a video.",
+    help="Images to calibrate on: a data set as for evaluate, a folder of images, a video, or replay:DIR, what a run recorded by "
+    "--sink record:DIR.",
 )
 @click.option("--eval-data", metavar="DATA", default=None, help="Labelled images to score on; not those of --data.")
 @click.option(

@@ -106,6 +106,21 @@ def test_calibration_feeds_are_what_the_device_feeds(conveyor: Bundle) -> None:
         np.testing.assert_array_equal(first()["images"], wanted["images"])
 
 
+def test_frames_that_a_run_recorded_are_calibration_images(conveyor: Bundle, tmp_path: Path) -> None:
+    rendered = candidates("synthetic:5:3")
+    (tmp_path / "shown").mkdir()
+    for number, image in enumerate(rendered):
+        cv2.imwrite(str(tmp_path / "shown" / f"{number}.png"), image.image())
+    words = ["--source", f"{tmp_path}/shown", "--sink", f"record:{tmp_path}/seen?format=png", "--threads", "1"]
+    with pytest.raises(SystemExit) as ended:
+        main(["run", str(conveyor.path), *words])
+    assert ended.value.code == 0
+    recorded = candidates(f"replay:{tmp_path}/seen")
+    assert len({image.sha256 for image in recorded}) == 3
+    for got, wanted in zip(recorded, rendered, strict=True):
+        np.testing.assert_array_equal(got.image(), wanted.image())
+
+
 def test_a_score_of_the_users_own_decides(conveyor: Bundle, tmp_path: Path) -> None:
     asked: list[str] = []
 
