@@ -28,6 +28,7 @@ from edgewright.runtime.bundle import (
 )
 from edgewright.runtime.errors import BackendError, ExportError, MissingDependencyError, ParityError, UsageError
 from edgewright.runtime.preprocess import preprocess
+from edgewright.runtime.results import Image
 from edgewright.runtime.spec import BATCH, ModelSpec, TensorSpec
 
 _log = logging.getLogger(__name__)
@@ -45,17 +46,18 @@ def open_batch(bundle: Bundle, output: Path, *, replace_it: bool = False) -> Bun
     """
     _check(bundle)
     models = [entry for entry in bundle.files if entry.role == "model"]
+    images = _images(bundle)
     with atomic_folder(output, replace=replace_it) as folder:
         shutil.copytree(bundle.path, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
         opened = {entry.name: _opened(bundle, folder, entry) for entry in models}
-        proofs = tuple(proof for entry in models for proof in _proofs(bundle, folder, entry))
+        proofs = tuple(proof for entry in models for proof in _proofs(bundle, folder, entry, images))
         spec = bundle.spec.model_copy(
             update={"inputs": _open(bundle.spec.inputs), "outputs": _open(bundle.spec.outputs)}
         )
         changes = {
             "spec": spec,
             "files": tuple(opened.get(entry.name, entry) for entry in bundle.files),
-            "batch": Parity(reference="one image at a time", images=tuple(_images(bundle)), backends=proofs),
+            "batch": Parity(reference="one image at a time", images=tuple(images), backends=proofs),
             "digest": "",
         }
         seal(folder, bundle.manifest.model_copy(update=changes))
@@ -92,25 +94,27 @@ def _opened(bundle: Bundle, folder: Path, entry: BundleFile) -> BundleFile:
     return entry.model_copy(update={"sha256": written.sha256, "size": written.size})
 
 
-def _images(bundle: Bundle) -> dict[str, npt.NDArray[np.uint8]]:
+def _images(bundle: Bundle) -> dict[str, Image]:
     golden = bundle.manifest.golden
     return parity_images(
         bundle.spec.preprocess.size_hw, None if golden is None else read_image(bundle.file(golden.image))
     )
 
 
-def _proofs(bundle: Bundle, folder: Path, entry: BundleFile) -> list[BackendParity]:
+def _proofs(bundle: Bundle, folder: Path, entry: BundleFile, images: Mapping[str, Image]) -> list[BackendParity]:
     """How closely rows follow single images, in every backend that runs the file here.
 
     TensorRT's are run by ONNX Runtime, which computes what the graph says.
     """
     backends = {"any": ("ort", "ov"), "ov": ("ov",)}.get(entry.target, ("ort",))
-    return [_proof_if_possible(bundle, folder / entry.name, entry, backend) for backend in backends]
+    return [_proof_if_possible(bundle, folder / entry.name, entry, backend, images) for backend in backends]
 
 
-def _proof_if_possible(bundle: Bundle, opened: Path, entry: BundleFile, backend: str) -> BackendParity:
+def _proof_if_possible(
+    bundle: Bundle, opened: Path, entry: BundleFile, backend: str, images: Mapping[str, Image]
+) -> BackendParity:
     try:
-        return _proof(bundle, opened, entry, backend)
+        return _proof(bundle, opened, entry, backend, images)
     except (MissingDependencyError, BackendError) as err:
         if entry.target == "any" and backend == "ort":
             raise ExportError(f"the batch of {bundle.spec.name} stays 1: {err}; {_INSTEAD}") from err
@@ -118,10 +122,10 @@ def _proof_if_possible(bundle: Bundle, opened: Path, entry: BundleFile, backend:
         return BackendParity(backend=backend, file=entry.name, problem=str(err))
 
 
-def _proof(bundle: Bundle, opened: Path, entry: BundleFile, backend: str) -> BackendParity:
+def _proof(bundle: Bundle, opened: Path, entry: BundleFile, backend: str, images: Mapping[str, Image]) -> BackendParity:
     """All images in one batch, and again in the opposite order, so that each has other neighbours."""
     spec, options = bundle.spec, BackendOptions(precision=entry.precision or "fp32")
-    name, images = spec.inputs[0].name, _images(bundle)
+    name = spec.inputs[0].name
     tensors = [preprocess(image, spec.preprocess)[0] for image in images.values()]
     with open_backend(backend, bundle.file(entry.name), options) as engine:
         alone = [_kept(engine.infer({name: tensor})) for tensor in tensors]

@@ -119,6 +119,7 @@ def quantize(
     folder = work or output.parent / f".{output.name}.work"
     folder.mkdir(parents=True, exist_ok=True)
     chosen = _calibration_set(bundle, data, evaluation, images, fewest, allow_overlap, seed)
+    tell("compare the images with red and blue exchanged")
     colors = color_order(bundle, chosen.images, backend=_BACKENDS[target], threads=threads)
     if not allow_color_order:
         check_color_order(colors, bundle)

@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from edgewright.pipeline.commands._options import refined, suppressing, thresholds
 from edgewright.pipeline.console import write_json
 from edgewright.pipeline.live.labelled import open_any_source
 from edgewright.pipeline.live.opening import WatchOptions, open_watch
 from edgewright.pipeline.outputs import refuse_same_file
+from edgewright.pipeline.postprocessing import refined, suppressing, thresholds
 from edgewright.pipeline.rescue import Engines, Opener
 from edgewright.pipeline.run import LoopName, report, run, summary
 from edgewright.pipeline.watchdog import watchdog

@@ -1,6 +1,10 @@
-"""Tables in Markdown pages that are made a few rows at a time."""
+"""Pages in Markdown of which a script makes a section, or some rows of a table."""
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
+
+from edgewright.runtime.atomic import atomic_file
 
 
 def table_row(*cells: object) -> str:
@@ -35,3 +39,18 @@ def tables(page: str) -> list[tuple[str, list[str]]]:
 
 def first_cell(row: str) -> str:
     return row.split("|")[1].strip()
+
+
+def write_section(path: Path, text: str) -> None:
+    """Put `text` in the place of the section with its title."""
+    title = text.splitlines()[0]
+    page, count = re.subn(
+        rf"^{re.escape(title)}$.*?(?=^## |\Z)",
+        lambda _: text + "\n",
+        path.read_text(encoding="utf-8"),
+        flags=re.M | re.S,
+    )
+    if count != 1:
+        raise SystemExit(f"{path} has {count} sections '{title}', one is wanted")
+    with atomic_file(path) as temporary:
+        temporary.write_text(page.rstrip() + "\n", encoding="utf-8")

@@ -1,6 +1,9 @@
-"""Pages whose tables are made a few rows at a time."""
+"""Pages of which a script makes a section, or some rows of a table."""
 
-from tables import table_row, with_rows_of
+from pathlib import Path
+
+import pytest
+from tables import table_row, with_rows_of, write_section
 
 HEAD = "| network | AP |\n|---|---|\n"
 OLD = f"# Title\n\n{HEAD}| a | 1 |\n| b | 2 |\n| b | 3 |\n| gone | 4 |\n\n| other | table |\n|---|---|\n| a | 5 |\n"
@@ -15,3 +18,12 @@ def test_a_first_page_and_a_table_of_other_titles_take_nothing() -> None:
     page = f"{HEAD}{table_row('a', 1)}"
     assert with_rows_of("", page, ["a"]) == page
     assert with_rows_of(OLD.replace("AP", "PQ"), page, ["a", "b"]) == page
+
+
+def test_a_section_takes_the_place_of_the_one_with_its_title(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# Title\n\n## One\n\nold\n\n## Two\n\nstays\n")
+    write_section(page, "## One\n\nnew\n")
+    assert page.read_text() == "# Title\n\n## One\n\nnew\n\n## Two\n\nstays\n"
+    with pytest.raises(SystemExit, match="0 sections '## Three'"):
+        write_section(page, "## Three\n")

@@ -12,7 +12,6 @@ from edgewright.pipeline.commands._options import (
     json_option,
     nms_option,
     propose_option,
-    suppressing,
     tiles_option,
 )
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from edgewright.pipeline.postprocessing import suppressing
     from edgewright.pipeline.report.schema import Against, Report, Scalar
     from edgewright.pipeline.scenarios import Name
 

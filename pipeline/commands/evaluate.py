@@ -10,14 +10,13 @@ from edgewright.pipeline.commands._options import (
     nms_option,
     propose_option,
     refine_option,
-    refined,
-    suppressing,
     tiles_option,
 )
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from edgewright.pipeline.postprocessing import refined, suppressing
     from edgewright.pipeline.prompted_masks import Prompts
     from edgewright.pipeline.report.schema import Measurement, Report
 

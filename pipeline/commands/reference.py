@@ -11,14 +11,13 @@ from edgewright.pipeline.commands._options import (
     json_option,
     nms_option,
     propose_option,
-    suppressing,
-    thresholds,
     tiles_option,
 )
 from edgewright.pipeline.commands._watch_options import window_option
 
 if TYPE_CHECKING:
     from edgewright.pipeline.live.reference import Reference
+    from edgewright.pipeline.postprocessing import suppressing, thresholds
     from edgewright.pipeline.report.schema import Report
 
 
