@@ -62,17 +62,8 @@ def benchmark(
     start and peak memory are medians over fresh processes; 0 repeats leave them out. With a baseline `against`, both are
     run in turn. A `scenario` is run for `seconds` more.
     """
-    if against is not None and scenario is not None:
-        raise UsageError("a scenario is run alone; measure it without a baseline to run in turn")
-    if against is not None and propose is not None:
-        raise UsageError("bundles that run in turn propose regions by their own methods; leave --propose out")
-    if against is not None and (postprocess is not None or tiles is not None):
-        raise UsageError("bundles that run in turn are run as their manifests say; leave --nms and --tiles out")
-    if batch > 1 and (against is not None or scenario is not None):
-        raise UsageError(
-            "bundles in turn and scenarios run one image at a time; leave --batch out, or measure without them"
-        )
     wishes = Wishes(propose, postprocess, tiles, batch)
+    _refuse_together(wishes, in_turn=against is not None, scenario=scenario)
     if iterations < 1 or seconds < 0 or cold_start_repeats < 0 or (warmup is not None and warmup < 0):
         raise UsageError("a benchmark needs at least one iteration; seconds, warm-up and repeats are not negative")
     pictures = benchmark_frames(bundle, frames)
@@ -130,6 +121,20 @@ def benchmark(
         notes=(*_notes(bundle, speed, starts), *(f"disturbed: {reason}" for reason in disturbed)),
         created=utc_now(),
     )
+
+
+def _refuse_together(wishes: Wishes, *, in_turn: bool, scenario: Name | None) -> None:
+    """UsageError for what cannot be measured in one run."""
+    if in_turn and scenario is not None:
+        raise UsageError("a scenario is run alone; measure it without a baseline to run in turn")
+    if in_turn and wishes.propose is not None:
+        raise UsageError("bundles that run in turn propose regions by their own methods; leave --propose out")
+    if in_turn and (wishes.postprocess is not None or wishes.tiles is not None):
+        raise UsageError("bundles that run in turn are run as their manifests say; leave --nms and --tiles out")
+    if wishes.batch > 1 and (in_turn or scenario is not None):
+        raise UsageError(
+            "bundles in turn and scenarios run one image at a time; leave --batch out, or measure without them"
+        )
 
 
 def _alone(side: Side, pictures: Frames, effort: Effort, scenario: Name | None, tell: Tell, wishes: Wishes) -> _Speed:
