@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from edgewright.pipeline.postprocessing import suppressing
     from edgewright.pipeline.report.schema import Against, Report, Scalar
     from edgewright.pipeline.scenarios import Name
 
@@ -101,6 +100,7 @@ def command(
     from edgewright.pipeline.benchmark import benchmark
     from edgewright.pipeline.console import result_console, write_json
     from edgewright.pipeline.interleaved import Side
+    from edgewright.pipeline.postprocessing import suppressing
     from edgewright.pipeline.report.schema import load_report
     from edgewright.pipeline.scenarios import relative_accuracy
     from edgewright.runtime.atomic import atomic_file

@@ -16,7 +16,6 @@ from edgewright.pipeline.commands._options import (
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from edgewright.pipeline.postprocessing import refined, suppressing
     from edgewright.pipeline.prompted_masks import Prompts
     from edgewright.pipeline.report.schema import Measurement, Report
 
@@ -98,6 +97,7 @@ def command(
     from edgewright.pipeline.datasets import open_dataset
     from edgewright.pipeline.evaluate import evaluate, evaluation_settings
     from edgewright.pipeline.outputs import refuse_same_file
+    from edgewright.pipeline.postprocessing import refined, suppressing
     from edgewright.runtime.atomic import atomic_file
     from edgewright.runtime.bundle import load_bundle
 

@@ -17,7 +17,6 @@ from edgewright.pipeline.commands._watch_options import window_option
 
 if TYPE_CHECKING:
     from edgewright.pipeline.live.reference import Reference
-    from edgewright.pipeline.postprocessing import suppressing, thresholds
     from edgewright.pipeline.report.schema import Report
 
 
@@ -71,6 +70,7 @@ def command(
     from edgewright.pipeline.live.labelled import open_any_source
     from edgewright.pipeline.live.learning import learn_reference
     from edgewright.pipeline.live.stored import stored_reference, stored_report
+    from edgewright.pipeline.postprocessing import suppressing, thresholds
     from edgewright.runtime.bundle import load_bundle
     from edgewright.runtime.predictor import open_predictor
 
